@@ -1,0 +1,37 @@
+# Where everything comes from: Debian packages, and $ZO2_DEPS filled by cmake/setup.sh.
+set(ZO2_DEPS "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "what cmake/setup.sh installed")
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(GTest REQUIRED)
+find_package(Protobuf)
+
+# LibTorch: imported targets of our own; find_package(Torch) insists on a CUDA toolchain.
+# The wheel carries old google/protobuf headers, so its include path reaches runtime/aten only.
+if(EXISTS ${ZO2_DEPS}/torch/lib/libtorch_cpu.so)
+  set(torch_dir ${ZO2_DEPS}/torch)
+  file(GLOB nvidia_dirs ${torch_dir}/../nvidia/*/lib)
+  foreach(lib c10 torch_cpu)
+    add_library(${lib}_imported SHARED IMPORTED)
+    set_target_properties(${lib}_imported PROPERTIES IMPORTED_LOCATION ${torch_dir}/lib/lib${lib}.so)
+  endforeach()
+  add_library(torch INTERFACE)
+  target_include_directories(torch SYSTEM INTERFACE ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
+  target_link_libraries(torch INTERFACE torch_cpu_imported c10_imported)
+  foreach(dir ${torch_dir}/lib ${nvidia_dirs})
+    target_link_options(torch INTERFACE -Wl,-rpath,${dir} -Wl,-rpath-link,${dir})
+  endforeach()
+else()
+  message(STATUS "no LibTorch under ${ZO2_DEPS}: zo2-run is left out")
+endif()
+
+# ONNX's own C++ library.
+if(EXISTS ${ZO2_DEPS}/onnx/lib/libonnx.a AND Protobuf_FOUND)
+  add_library(onnx INTERFACE)
+  target_include_directories(onnx SYSTEM INTERFACE ${ZO2_DEPS}/onnx/include)
+  target_compile_definitions(onnx INTERFACE ONNX_ML=1 ONNX_NAMESPACE=onnx)
+  target_link_libraries(onnx INTERFACE ${ZO2_DEPS}/onnx/lib/libonnx.a ${ZO2_DEPS}/onnx/lib/libonnx_proto.a protobuf::libprotobuf)
+else()
+  message(STATUS "no ONNX under ${ZO2_DEPS}: zo2-plan is left out")
+endif()

@@ -1,0 +1,33 @@
+// SHA-256 (FIPS 180-4).
+#ifndef ZO2_IR_SUPPORT_HASH_H_
+#define ZO2_IR_SUPPORT_HASH_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace zo2 {
+
+class Sha256 {
+ public:
+  void Update(std::span<const std::byte> bytes);
+  void Update(std::string_view text);
+  // The digest as 64 hex digits. Call once.
+  std::string Hex();
+
+ private:
+  void Block(const std::byte* block);
+  std::array<uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  std::array<std::byte, 64> buffer_;
+  uint64_t length_ = 0;  // bytes so far
+};
+
+std::string Sha256Hex(std::string_view text);
+
+}  // namespace zo2
+
+#endif  // ZO2_IR_SUPPORT_HASH_H_
