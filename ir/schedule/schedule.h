@@ -171,6 +171,7 @@ enum class InstrKind : uint8_t {
   kCopy = 0,        // bytes of operands[0] to operands[1]; on an h2d or d2h lane
   kDiskRead = 1,    // the same, from the disk arena
   kDiskWrite = 2,   // the same, to the disk arena
+  // An operand marked ? has its place always; buffer -1 says that it is absent.
   kPrepare = 3,     // operands: source, master_out?, ids?, then one output per entry of `branches`
   kCall = 4,        // operands, per entry of `branches` (one group when it is empty): the node's inputs, outputs,
                     // state?, workspace?.  Losses are calls too.

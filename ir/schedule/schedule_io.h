@@ -1,4 +1,8 @@
-// Plan files: protobuf (private to schedule_io.cc) or JSON of the same information; the content tells which.
+// Plan files: protobuf (private to schedule_proto.cc) or JSON of the same information; the content tells which.
+//
+// A protobuf plan is a head of 24 bytes, little endian - "zo2plan\n", u32 kScheduleVersion, u32 CRC-32 of the body, u64
+// bytes of the body - and the body, a zo2.pb.Schedule (schedule.proto). A JSON plan is one object whose fields are named
+// like those of schedule.h; a field that is absent has its default. docs/SCHEDULE_FORMAT.md is for readers.
 #ifndef ZO2_IR_SCHEDULE_SCHEDULE_IO_H_
 #define ZO2_IR_SCHEDULE_SCHEDULE_IO_H_
 

@@ -46,8 +46,8 @@ class MappedFile {
 // The whole file as text.
 Result<std::string> ReadFile(const std::string& path);
 
-// Writes a file under a temporary name in the same folder; Commit makes it durable (fsync) and renames it. Destroyed
-// without Commit, it leaves nothing behind and what stood at `path` is untouched.
+// Writes a file under a temporary name in the same folder; Commit makes it durable (fsync) and renames it.
+// Destroyed without Commit, it leaves nothing behind and what stood at `path` is untouched.
 class AtomicFile {
  public:
   AtomicFile() = default;

@@ -1,6 +1,7 @@
-// safetensors: u64 little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end)}},
-// then the data. Offsets count from the end of the header. The reader trusts nothing: lengths, offsets, shapes and
-// dtypes must agree with each other and with the file's size, and no two tensors may overlap.
+// safetensors: u64 little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets: [begin,
+// end)}}, then the data. Offsets count from the end of the header. The reader trusts nothing: lengths,
+// offsets, shapes and dtypes must agree with each other and with the file's size, and no two tensors may
+// overlap.
 #ifndef ZO2_IR_SUPPORT_SAFETENSORS_H_
 #define ZO2_IR_SUPPORT_SAFETENSORS_H_
 
@@ -35,9 +36,9 @@ struct SafetensorsHeader {
 
 Result<SafetensorsHeader> ReadSafetensorsHeader(const std::string& path);
 
-// All tensors under `path`: one .safetensors file; an index .json whose "weight_map" names shards beside it; or a
-// folder, from its *.safetensors.index.json if it has one, else from every *.safetensors file in it. A name that stands
-// in two files is an error.
+// All tensors under `path`: one .safetensors file; an index .json whose "weight_map" names shards beside it;
+// or a folder, from its *.safetensors.index.json if it has one, else from every *.safetensors file in it. A
+// name that stands in two files is an error.
 Result<std::vector<SafetensorsEntry>> ListSafetensors(const std::string& path);
 
 // A file open for reading: header and mapped data.
@@ -53,7 +54,8 @@ class SafetensorsFile {
   MappedFile file_;
 };
 
-// Streaming, atomic writer: declare every tensor, then append their data in that order, in pieces of any size.
+// Streaming, atomic writer: declare every tensor, then append their data in that order, in pieces of any
+// size.
 class SafetensorsWriter {
  public:
   struct Tensor {

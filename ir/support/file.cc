@@ -1,0 +1,161 @@
+#include "ir/support/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace zo2 {
+namespace {
+
+Status Failed(const char* what, const std::string& path) {
+  return Invalid("cannot ", what, " ", path, ": ", std::strerror(errno));
+}
+
+// fsync of the folder makes a rename durable; folders that do not support it are left alone.
+void SyncFolder(const std::string& path) {
+  int fd = ::open(DirName(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+}  // namespace
+
+Result<uint64_t> FileSize(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return Failed("open", path);
+  if (!S_ISREG(info.st_mode)) return Invalid(path, " is not a regular file");
+  return static_cast<uint64_t>(info.st_size);
+}
+
+bool FileExists(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+std::string DirName(const std::string& path) {
+  size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string JoinPath(const std::string& dir, const std::string& file) {
+  if (!file.empty() && file[0] == '/') return file;
+  if (dir.empty() || dir == ".") return file;
+  return dir.back() == '/' ? dir + file : dir + "/" + file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<MappedFile> MappedFile::Open(const std::string& path) {
+  ZO2_ASSIGN(uint64_t size, FileSize(path));
+  MappedFile file;
+  file.path_ = path;
+  if (size == 0) return file;
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Failed("open", path);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  int error = errno;
+  ::close(fd);
+  errno = error;
+  if (data == MAP_FAILED) return Failed("map", path);
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = size;
+  return file;
+}
+
+Result<std::span<const std::byte>> MappedFile::Range(uint64_t offset, uint64_t length) const {
+  if (offset > size_ || length > size_ - offset)
+    return Invalid(path_, " has ", size_, " bytes, but bytes [", offset, ", ", offset, "+", length,
+                   ") are wanted: the file is truncated or belongs to another model");
+  return std::span<const std::byte>(data_ + offset, length);
+}
+
+Result<std::string> ReadFile(const std::string& path) {
+  ZO2_ASSIGN(MappedFile file, MappedFile::Open(path));
+  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept { *this = std::move(other); }
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(temporary_, other.temporary_);
+  std::swap(fd_, other.fd_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() { Abandon(); }
+
+void AtomicFile::Abandon() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+  fd_ = -1;
+}
+
+Result<AtomicFile> AtomicFile::Create(const std::string& path) {
+  static std::atomic<int> counter{0};
+  AtomicFile file;
+  file.path_ = path;
+  file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
+  file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (file.fd_ < 0) return Failed("create", file.temporary_);
+  return file;
+}
+
+Status AtomicFile::Append(std::span<const std::byte> bytes) {
+  if (fd_ < 0) return Internal("a write to ", path_, " after it was finished");
+  const std::byte* data = bytes.data();
+  size_t left = bytes.size();
+  while (left > 0) {
+    // Linux writes at most about 2 GiB per call.
+    ssize_t written = ::write(fd_, data, left < (size_t{1} << 30) ? left : (size_t{1} << 30));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return Failed("write", temporary_);
+    data += written;
+    left -= static_cast<size_t>(written);
+  }
+  size_ += bytes.size();
+  return Status();
+}
+
+Status AtomicFile::Append(std::string_view text) {
+  return Append(std::as_bytes(std::span<const char>(text.data(), text.size())));
+}
+
+Status AtomicFile::Commit() {
+  if (fd_ < 0) return Internal("a second commit of ", path_);
+  if (::fsync(fd_) != 0) return Failed("write", temporary_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return Failed("create", path_);
+  ::close(fd_);
+  fd_ = -1;
+  SyncFolder(path_);
+  return Status();
+}
+
+Status WriteFile(const std::string& path, std::string_view contents) {
+  ZO2_ASSIGN(AtomicFile file, AtomicFile::Create(path));
+  if (Status s = file.Append(contents); !s.ok()) return s;
+  return file.Commit();
+}
+
+}  // namespace zo2
