@@ -1,0 +1,367 @@
+#include "frontend/import.h"
+
+#include <onnx/checker.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <set>
+
+#include "frontend/identity.h"
+#include "frontend/lower.h"
+#include "frontend/onnx_file.h"
+#include "ir/support/hash.h"
+
+namespace zo2 {
+namespace {
+
+std::string Describe(const onnx::NodeProto& node, int64_t version) {
+  std::string text = node.name().empty() ? (node.output_size() > 0 ? node.output(0) : "?") : node.name();
+  return text + " (" + node.op_type() + ", domain " + (node.domain().empty() ? "ai.onnx" : node.domain()) +
+         ", version " + std::to_string(version) + ")";
+}
+
+// Every node that nobody supports, in one error.
+Result<void> CheckSupported(const OnnxFile& file) {
+  std::map<std::string, int64_t> versions;
+  for (const auto& set : file.model().opset_import()) versions[set.domain()] = set.version();
+  std::string list;
+  int count = 0;
+  for (const auto& node : file.graph().node()) {
+    if (FindLowering(node.domain(), node.op_type()) != nullptr) continue;
+    auto it = versions.find(node.domain());
+    const int64_t version = it != versions.end() ? it->second : node.domain().empty() ? file.opset() : 0;
+    list += (count++ > 0 ? "; " : "") + Describe(node, version);
+  }
+  if (count == 0) return {};
+  return Invalid(file.path(), " has ", count, count == 1 ? " node" : " nodes",
+                 " that zo2 does not support: ", list);
+}
+
+// ONNX's own checker on everything but the tensors' data, which OnnxFile has checked.
+Result<void> RunChecker(const OnnxFile& file) {
+  onnx::ModelProto bare;
+  bare.set_ir_version(file.model().ir_version());
+  *bare.mutable_opset_import() = file.model().opset_import();
+  onnx::GraphProto* graph = bare.mutable_graph();
+  graph->set_name(file.graph().name().empty() ? "graph" : file.graph().name());
+  *graph->mutable_node() = file.graph().node();
+  *graph->mutable_output() = file.graph().output();
+  for (auto& output :
+       *graph->mutable_output())  // declared shapes of outputs do not count, so they need not be there
+    if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->mutable_shape();
+  std::set<std::string> declared;
+  for (const auto& input : file.graph().input()) {
+    *graph->add_input() = input;
+    declared.insert(input.name());
+  }
+  for (const auto& initializer : file.graph().initializer()) {
+    if (!declared.insert(initializer.name()).second) continue;
+    auto* input = graph->add_input();
+    input->set_name(initializer.name());
+    auto* type = input->mutable_type()->mutable_tensor_type();
+    type->set_elem_type(initializer.data_type());
+    type->mutable_shape();
+    for (int64_t d : initializer.dims()) type->mutable_shape()->add_dim()->set_dim_value(d);
+  }
+  try {
+    onnx::checker::check_model(bare);
+  } catch (const std::exception& e) {
+    std::string why = e.what();
+    std::replace(why.begin(), why.end(), '\n', ' ');
+    return Invalid(file.path(), " is not a valid ONNX model: ", why);
+  }
+  return {};
+}
+
+class Importer {
+ public:
+  Importer(OnnxFile file, const ImportOptions& options)
+      : file_(std::move(file)), options_(options), lowering_(&graph_, options.max_fold_bytes) {}
+
+  Result<Graph> Run() {
+    graph_.name = file_.graph().name();
+    ZO2_TRY(CheckSupported(file_));
+    ZO2_TRY(RunChecker(file_));
+    ZO2_ASSIGN(identity_, Identify(file_));
+    if (!options_.weights.empty())
+      ZO2_TRY(ApplyOverrides(options_.weights, &identity_.weights, &identity_.notes));
+    graph_.weights = identity_.weights;
+    graph_.notes = identity_.notes;
+    ZO2_TRY(AddInputs());
+    lowering_.opset = file_.opset();
+    for (int i = 0; i < file_.graph().node_size(); ++i)
+      if (identity_.views.count(i) == 0) ZO2_TRY(LowerNode(i));
+    ZO2_TRY(AddOutputs());
+    NoteNarrowFloats();
+    ZO2_TRY(RemoveDeadCode(graph_));
+    ZO2_TRY(AssignTensorIds(graph_));
+    SetDigest();
+    ZO2_TRY(VerifyGraph(graph_));
+    return std::move(graph_);
+  }
+
+ private:
+  static DType Compute(DType t) { return t == DType::kF16 || t == DType::kBF16 ? DType::kF32 : t; }
+
+  ValueId AddValue(ValueKind kind, TensorType type, const std::string& name) {
+    Value value;
+    value.kind = kind;
+    value.type = std::move(type);
+    value.name = name;
+    graph_.values.push_back(std::move(value));
+    return static_cast<ValueId>(graph_.values.size()) - 1;
+  }
+
+  Result<void> AddInputs() {
+    std::set<std::string> names;    // symbolic dimensions of the file
+    std::vector<std::string> open;  // those that nobody bound, in order
+    std::set<std::string> used;
+    for (const auto& input : file_.graph().input()) {
+      if (file_.Find(input.name()) != nullptr) continue;  // old files list initializers as inputs
+      if (!input.type().has_tensor_type())
+        return Invalid(file_.path(), ": input ", input.name(), " is not a tensor, which is not supported");
+      const auto& declared = input.type().tensor_type();
+      auto dtype = FromOnnxType(declared.elem_type());
+      if (!dtype)
+        return Invalid(file_.path(), ": input ", input.name(), " has ONNX element type ",
+                       declared.elem_type(), ", which is not supported");
+      TensorType type{Compute(*dtype), {}};
+      for (int axis = 0; axis < declared.shape().dim_size(); ++axis) {
+        const auto& dim = declared.shape().dim(axis);
+        const std::string place = input.name() + "." + std::to_string(axis);
+        const std::string usual = declared.shape().dim_size() != 2 ? "" : axis == 0 ? "batch" : "seq";
+        if (!dim.has_dim_value()) {
+          const std::string name = dim.has_dim_param() && !dim.dim_param().empty() ? dim.dim_param() : place;
+          names.insert(name);
+          const std::string* key = options_.bind.count(name) > 0    ? &name
+                                   : options_.bind.count(place) > 0 ? &place
+                                   : options_.bind.count(usual) > 0 ? &usual
+                                                                    : nullptr;
+          if (key == nullptr) {
+            if (std::find(open.begin(), open.end(), name) == open.end()) open.push_back(name);
+            type.shape.push_back(1);
+            continue;
+          }
+          used.insert(*key);
+          const int64_t size = options_.bind.at(*key);
+          if (size < 1 || size > int64_t{1} << 31)
+            return Invalid("dimension ", *key, " cannot be bound to ", size);
+          type.shape.push_back(size);
+        } else {
+          if (dim.dim_value() < 1)
+            return Invalid(file_.path(), ": input ", input.name(), " has size ", dim.dim_value(),
+                           " along axis ", axis);
+          type.shape.push_back(dim.dim_value());
+          for (const std::string& key : {usual, place}) {
+            auto it = options_.bind.find(key);
+            if (it == options_.bind.end()) continue;
+            used.insert(key);
+            if (it->second != dim.dim_value() && names.count(key) == 0)
+              return Invalid(file_.path(), ": ", key, " is fixed at ", dim.dim_value(), " in input ",
+                             input.name(), " and cannot be bound to ", it->second,
+                             ": export the model with a dynamic ", key);
+          }
+        }
+      }
+      values_[input.name()] = AddValue(ValueKind::kInput, type, input.name());
+      graph_.inputs.push_back(values_[input.name()]);
+    }
+    auto join = [](const auto& list) {
+      std::string text;
+      for (const std::string& s : list) text += (text.empty() ? "" : ", ") + s;
+      return text;
+    };
+    if (!open.empty()) {
+      std::string example;
+      for (const std::string& s : open) example += (example.empty() ? "" : ",") + s + "=N";
+      return Invalid(file_.path(), " has dimensions without a size: ", join(open), "; bind them with --bind ",
+                     example);
+    }
+    for (const auto& [name, size] : options_.bind)
+      if (used.count(name) == 0)
+        return Invalid(file_.path(), " has no dimension named ", name,
+                       names.empty() ? "; all its dimensions are fixed" : "; it has " + join(names));
+    return {};
+  }
+
+  ValueId WeightValue(WeightId id) {
+    auto [it, added] = weight_values_.emplace(id, -1);
+    if (added) {
+      const Weight& weight = graph_.weights[static_cast<size_t>(id)];
+      it->second = AddValue(ValueKind::kWeight, {Compute(weight.dtype), weight.shape}, weight.name);
+      graph_.value(it->second).weight = id;
+    }
+    return it->second;
+  }
+
+  // The value of a name: an input, a result, or a constant of the file.
+  Result<ValueId> ValueOf(const std::string& name) {
+    auto it = values_.find(name);
+    if (it != values_.end()) return it->second;
+    if (file_.Find(name) == nullptr) return Invalid("operand ", name, " is not defined before its use");
+    ZO2_ASSIGN(HostTensor tensor, file_.Read(name));
+    if (Compute(tensor.type.dtype) != tensor.type.dtype) tensor = ToF32(tensor);
+    return values_[name] = lowering_.Constant(tensor, name);
+  }
+
+  Result<void> LowerNode(int index) {
+    const auto& node = file_.graph().node(index);
+    auto annotate = [&](const Status& s) {
+      return Error(s.code(), file_.path(), ": ", Describe(node, file_.opset()), ": ", s.message());
+    };
+    if (node.op_type() == "Constant" && file_.Find(node.output(0)) != nullptr)
+      return {};  // read where it is used
+    lowering_.node = &node;
+    lowering_.operands.clear();
+    lowering_.results.clear();
+    for (int k = 0; k < node.input_size(); ++k) {
+      Operand operand;
+      auto weight = identity_.operands.find({index, k});
+      if (weight != identity_.operands.end()) {
+        operand = {WeightValue(weight->second.weight), true, weight->second.transposed};
+      } else if (!node.input(k).empty()) {
+        auto id = ValueOf(node.input(k));
+        if (!id.ok()) return annotate(id.status());
+        operand.id = *id;
+      }
+      lowering_.operands.push_back(operand);
+    }
+    if (auto done = FindLowering(node.domain(), node.op_type())(lowering_); !done.ok())
+      return annotate(done.status());
+    for (size_t k = 0; k < lowering_.results.size() && static_cast<int>(k) < node.output_size(); ++k) {
+      const ValueId id = lowering_.results[k];
+      values_[node.output(static_cast<int>(k))] = id;
+      if (graph_.value(id).name.empty()) graph_.value(id).name = node.output(static_cast<int>(k));
+    }
+    return {};
+  }
+
+  Result<void> AddOutputs() {
+    for (const auto& output : file_.graph().output()) {
+      auto id = ValueOf(output.name());
+      if (!id.ok()) return Invalid(file_.path(), ": output ", output.name(), " is not computed by any node");
+      if (graph_.value(*id).kind != ValueKind::kActivation) {
+        graph_.notes.push_back("output: " + output.name() + " does not depend on the inputs; it is left out");
+        continue;
+      }
+      if (std::find(graph_.outputs.begin(), graph_.outputs.end(), *id) != graph_.outputs.end()) continue;
+      graph_.value(*id).name = output.name();
+      graph_.outputs.push_back(*id);
+    }
+    if (graph_.outputs.empty()) return Invalid(file_.path(), " has no output that depends on its inputs");
+    return {};
+  }
+
+  void NoteNarrowFloats() {
+    std::map<DType, int> narrow;
+    for (const Weight& weight : graph_.weights)
+      if (Compute(weight.dtype) != weight.dtype) ++narrow[weight.dtype];
+    for (const auto& [dtype, count] : narrow)
+      graph_.notes.push_back("dtype: " + std::to_string(count) + " weights are stored as " +
+                             std::string(Name(dtype)) + "; activations are f32");
+  }
+
+  // A canonical text of the graph and its weight table. The weights' values are not in it, nor where they are
+  // stored.
+  void SetDigest() {
+    Sha256 hash;
+    auto add = [&hash](const auto&... parts) {
+      std::ostringstream text;
+      (text << ... << parts);
+      hash.Update(text.str());
+    };
+    auto add_type = [&](const TensorType& type) {
+      add(Name(type.dtype));
+      for (int64_t d : type.shape) add(",", d);
+      add(";");
+    };
+    for (const Weight& w : graph_.weights) {
+      add("weight ", w.name, " ", w.tensor_id, " ");
+      add_type({w.dtype, w.shape});
+    }
+    for (size_t i = 0; i < graph_.values.size(); ++i) {
+      const Value& value = graph_.values[i];
+      add("value ", i, " ", static_cast<int>(value.kind), " ", value.weight, " ");
+      add_type(value.type);
+      if (value.kind == ValueKind::kInput) add(value.name, ";");
+      if (value.data != nullptr) hash.Update(*value.data);
+    }
+    for (const Node& node : graph_.nodes) {
+      add("node ", Name(node.op));
+      for (ValueId id : node.inputs) add(" ", id);
+      add(" ->");
+      for (ValueId id : node.outputs) add(" ", id);
+      for (const auto& [name, attr] : node.attrs) {
+        add(" ", name, "=");
+        if (auto* i = std::get_if<int64_t>(&attr)) add(*i);
+        if (auto* d = std::get_if<double>(&attr))
+          hash.Update(std::string_view(reinterpret_cast<const char*>(d), sizeof *d));
+        if (auto* s = std::get_if<std::string>(&attr)) add(*s);
+        if (auto* v = std::get_if<std::vector<int64_t>>(&attr))
+          for (int64_t i : *v) add(i, ",");
+      }
+      add("\n");
+    }
+    for (ValueId id : graph_.outputs) add("output ", id, " ", graph_.value(id).name, "\n");
+    graph_.model_digest = hash.Hex();
+  }
+
+  OnnxFile file_;
+  const ImportOptions& options_;
+  Graph graph_;
+  Lowering lowering_;
+  Identity identity_;
+  std::map<std::string, ValueId> values_;
+  std::map<WeightId, ValueId> weight_values_;
+};
+
+template <typename T>
+void CopyTransposed(const std::byte* from, std::byte* to, int64_t rows, int64_t cols) {
+  // from is [cols, rows], to is [rows, cols]; blocks keep both within the cache.
+  constexpr int64_t kBlock = 64;
+  const T* in = reinterpret_cast<const T*>(from);
+  T* out = reinterpret_cast<T*>(to);
+  for (int64_t r0 = 0; r0 < rows; r0 += kBlock)
+    for (int64_t c0 = 0; c0 < cols; c0 += kBlock)
+      for (int64_t r = r0; r < std::min(rows, r0 + kBlock); ++r)
+        for (int64_t c = c0; c < std::min(cols, c0 + kBlock); ++c)
+          std::memcpy(out + r * cols + c, in + c * rows + r, sizeof(T));
+}
+
+}  // namespace
+
+Result<Graph> ImportOnnx(const std::string& path, const ImportOptions& options) {
+  ZO2_ASSIGN(OnnxFile file, OnnxFile::Open(path));
+  return Importer(std::move(file), options).Run();
+}
+
+Result<void> LoadWeight(const Weight& weight, const std::string& model_dir, void* out) {
+  if (weight.places.empty()) return Internal("weight ", weight.name, " has no place");
+  const Place& place = weight.places[0];
+  if (!place.present)
+    return Invalid("the values of weight ", weight.name, " are in ", place.range.file,
+                   ", which is not there");
+  const int64_t size = SizeOf(weight.dtype);
+  if (place.dtype != weight.dtype || place.range.bytes != static_cast<uint64_t>(weight.elements() * size))
+    return Internal("weight ", weight.name, " does not agree with its place ", place.name);
+  ZO2_ASSIGN(MappedFile file, MappedFile::Open(JoinPath(model_dir, place.range.file)));
+  ZO2_ASSIGN(std::span<const std::byte> bytes, file.Range(place.range.offset, place.range.bytes));
+  auto* to = static_cast<std::byte*>(out);
+  if (!place.transposed) {
+    if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+    return {};
+  }
+  if (weight.shape.size() != 2)
+    return Internal("weight ", weight.name, " is transposed but has ", weight.shape.size(), " axes");
+  if (size == 2)
+    CopyTransposed<uint16_t>(bytes.data(), to, weight.shape[0], weight.shape[1]);
+  else if (size == 4)
+    CopyTransposed<uint32_t>(bytes.data(), to, weight.shape[0], weight.shape[1]);
+  else
+    CopyTransposed<uint64_t>(bytes.data(), to, weight.shape[0], weight.shape[1]);
+  return {};
+}
+
+}  // namespace zo2
