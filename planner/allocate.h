@@ -1,0 +1,33 @@
+// Packs buffers with lifetimes into one arena.
+//
+// Dynamic storage allocation: items with a half-open lifetime [begin, end) and a size get offsets so that two items
+// that live at the same time share no byte; the height reached is to be small. NP-hard; this is best fit in several
+// orders, then local search on the best one: what sticks out at the top is placed earlier. It stops as soon as it
+// reaches the lower bound (the most bytes that live at once), or after a fixed amount of work, never by the clock: the
+// same items always get the same offsets.
+#ifndef ZO2_PLANNER_ALLOCATE_H_
+#define ZO2_PLANNER_ALLOCATE_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace zo2 {
+
+struct ArenaItem {
+  int64_t begin = 0, end = 0;  // lifetime, half open
+  uint64_t size = 0;           // bytes
+  uint64_t align = 1;          // offsets are multiples of it
+};
+
+struct ArenaPacking {
+  std::vector<uint64_t> offsets;  // per item
+  uint64_t height = 0;            // bytes
+  uint64_t lower_bound = 0;       // the most bytes that live at once: no packing is lower
+};
+
+ArenaPacking AllocateArena(std::span<const ArenaItem> items);
+
+}  // namespace zo2
+
+#endif  // ZO2_PLANNER_ALLOCATE_H_

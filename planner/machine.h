@@ -1,0 +1,83 @@
+// A machine: what memories it has and how fast its parts are. `zo2-run profile` measures one; built-in entries stand
+// for common classes, each figure with its source.
+//
+// The file is one JSON object. Rates are per second, sizes in bytes, times in seconds; what is left out takes the value
+// of the built-in of the same kind.
+//
+//   name, kind             "cpu" | "cuda"
+//   source                 object: figure -> where it comes from ("all": every other)
+//   compute_threads        of the kernels; part of the numeric fingerprint
+//   device_bytes, host_bytes, disk_bytes
+//   gemm_flops             object by dtype: {"f32": 1.3e11, "bf16": 2.9e11, "f16": ...}
+//   gemm_table             array of {"dtype","m","n","k","flops"}: rates at measured shapes; the nearest in log space
+//                          (within a factor of 2 of each side) goes before gemm_flops
+//   attention_flops        rate of fused attention
+//   elementwise_ops        results per second of transcendental elementwise ops (gelu, silu, softmax, exp, ...)
+//   memory_bytes_per_s     reads plus writes of kernels that only move or add
+//   noise_normals_per_s    all threads of the compute lane
+//   prepare_params_per_s   the fused pass with one pending update and two branches: a number, or an object by storage
+//                          dtype
+//   link_up_bytes_per_s, link_down_bytes_per_s      host -> device, device -> host, one at a time
+//   link_duplex            share of its rate that each direction keeps while both run (1: fully duplex)
+//   copy_latency_s         of each copy, on top of bytes / rate
+//   call_overhead_s        of each kernel call or prepare (launch, dispatch)
+//   disk_read_bytes_per_s, disk_write_bytes_per_s
+//   calls                  object: signature -> seconds, measured; goes before every rate. The signature of a call is
+//                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them
+//   spread                 relative standard deviation of the measurements
+#ifndef ZO2_PLANNER_MACHINE_H_
+#define ZO2_PLANNER_MACHINE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ir/graph/op.h"
+#include "ir/support/dtype.h"
+#include "ir/support/status.h"
+
+namespace zo2 {
+
+struct GemmPoint {
+  DType dtype = DType::kF32;
+  double m = 0, n = 0, k = 0, flops = 0;
+};
+
+struct Machine {
+  std::string name;
+  bool cuda = false;
+  std::map<std::string, std::string> source;
+  int compute_threads = 2;
+  uint64_t device_bytes = 0, host_bytes = 0, disk_bytes = 0;
+  std::map<DType, double> gemm_flops;
+  std::vector<GemmPoint> gemm_table;
+  double attention_flops = 0, elementwise_ops = 0, memory_bytes_per_s = 0;
+  double noise_normals_per_s = 0;
+  std::map<DType, double> prepare_params_per_s;
+  double link_up_bytes_per_s = 0, link_down_bytes_per_s = 0, link_duplex = 1;
+  double copy_latency_s = 0, call_overhead_s = 0;
+  double disk_read_bytes_per_s = 0, disk_write_bytes_per_s = 0;
+  std::map<std::string, double> calls;
+  double spread = 0;
+
+  uint64_t alignment() const;  // of buffers and segments on the device
+  // Rate of a product [m,k] x [k,n] whose operands have this dtype.
+  double GemmFlops(DType dtype, double m, double n, double k) const;
+};
+
+// "linear(f32[4,16,64],f32[256,64],-)": op and operand types of a call; "-" is an absent operand.
+std::string CallSignature(Op op, const std::vector<const TensorType*>& inputs);
+
+// Built-in machines, the default first.
+const std::vector<Machine>& BuiltinMachines();
+// A built-in's name or a path of a JSON file. An error names what is known.
+Result<Machine> LoadMachine(const std::string& name_or_path);
+Result<Machine> MachineFromJson(const std::string& json, const std::string& origin);
+std::string MachineToJson(const Machine& machine);
+// The page that `zo2-plan machines` prints.
+std::string MachinesText();
+
+}  // namespace zo2
+
+#endif  // ZO2_PLANNER_MACHINE_H_

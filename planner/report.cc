@@ -1,0 +1,193 @@
+#include "planner/report.h"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace zo2 {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+uint64_t Peak(const Plan& plan, BufferKind kind) {
+  auto it = plan.temporaries.find(kind);
+  return it == plan.temporaries.end() ? 0 : it->second;
+}
+
+double LaneBusy(const Plan& plan, LaneId lane) {
+  return static_cast<size_t>(lane) < plan.simulation.busy.size() ? plan.simulation.busy[static_cast<size_t>(lane)] : 0;
+}
+double Wait(const Plan& plan, LaneId lane) {
+  return static_cast<size_t>(lane) < plan.simulation.waits.size() ? plan.simulation.waits[static_cast<size_t>(lane)] : 0;
+}
+
+// Seconds of one kind of instruction per iteration of the main program.
+double SecondsOf(const Program& p, InstrKind kind) {
+  double total = 0;
+  for (const Lane& lane : p.lanes) {
+    for (const Instruction& i : lane.instructions) {
+      if (i.kind != kind || lane.kind != LaneKind::kCompute) continue;
+      int runs = 0;
+      for (int r = 0; r < p.period; ++r) runs += RunsAt(p, i, r);
+      total += i.seconds * runs / p.period;
+    }
+  }
+  return total;
+}
+
+std::string Line(const char* format, ...) __attribute__((format(printf, 1, 2)));
+std::string Line(const char* format, ...) {
+  char text[512];
+  va_list args;
+  va_start(args, format);
+  std::vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return text;
+}
+
+}  // namespace
+
+std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptions& o) {
+  const Schedule& s = plan.schedule;
+  const Program* train = s.Find(Purpose::kTrain);
+  const Program* main = train != nullptr ? train : s.Find(Purpose::kEvaluate);
+  const double period = plan.simulation.period;
+  double weights = 0, trained = 0, bytes = 0;
+  for (const PlanWeight& w : s.weights) {
+    auto n = static_cast<double>(NumElements(w.shape));
+    weights += n;
+    trained += w.trainable ? n : 0;
+    bytes += n * static_cast<double>(SizeOf(w.components[0].storage));
+  }
+  size_t resident = 0;
+  for (bool r : plan.decision.resident) resident += r;
+  Json json;
+  json["schema"] = 1;
+  json["model"] = {{"name", s.model_name}, {"digest", s.model_digest}, {"weights", weights}, {"trained_weights", trained},
+                   {"weight_bytes", bytes}, {"loss", s.loss.kind}, {"loss_cause", s.loss.cause}};
+  json["machine"] = {{"name", machine.name}, {"kind", machine.cuda ? "cuda" : "cpu"}, {"source", machine.source}};
+  json["fingerprint"] = s.fingerprint;
+  json["options"] = {{"budget", o.budget}, {"host_budget", o.host_budget}, {"strategy", o.strategy}, {"samples", o.samples},
+                     {"micro_batches", o.micro_batches}};
+  json["tiles"] = {{"count", s.tiles.size()}, {"classes", plan.tile_classes}, {"target_bytes", plan.partition_target},
+                   {"resident", resident}, {"streamed", s.tiles.size() - resident}};
+  json["decision"] = {{"strategy", plan.decision.strategy}, {"slots", plan.decision.slots},
+                      {"writeback_every", plan.decision.writeback_every}, {"causes", plan.causes}};
+  const MemoryUse& m = plan.memory;
+  json["memory"]["device"] = {{"bytes", s.arenas[0].bytes},
+                              {"budget", s.arenas[0].budget},
+                              {"resident_weights", m.resident},
+                              {"slots", m.slots},
+                              {"constants", m.constants},
+                              {"records", m.records},
+                              {"temporary", m.temporary},
+                              {"temporary_lower_bound_of_kind",
+                               {{"branches", Peak(plan, BufferKind::kBranch)},
+                                {"activations", Peak(plan, BufferKind::kActivation) + Peak(plan, BufferKind::kOutput)},
+                                {"workspace", Peak(plan, BufferKind::kWorkspace) + Peak(plan, BufferKind::kState)},
+                                {"rings", Peak(plan, BufferKind::kInput) + Peak(plan, BufferKind::kControl) +
+                                              Peak(plan, BufferKind::kLoss)}}}};
+  json["memory"]["host"] = {{"bytes", s.arenas[1].bytes}, {"budget", s.arenas[1].budget}, {"pinned", s.arenas[1].bytes},
+                            {"masters", m.host_masters}, {"staging", m.host_staging}};
+  json["time"] = {{"period", period},
+                  {"first_step", plan.simulation.latency},
+                  {"compute", SecondsOf(*main, InstrKind::kCall)},
+                  {"prepare", SecondsOf(*main, InstrKind::kPrepare)},
+                  {"upload", LaneBusy(plan, 1)},
+                  {"download", LaneBusy(plan, 2)},
+                  {"wait_for_upload", Wait(plan, 1)},
+                  {"wait_for_download", Wait(plan, 2)},
+                  {"steps", o.steps},
+                  {"total", plan.simulation.latency + period * static_cast<double>(std::max<int64_t>(0, o.steps - 1))}};
+  json["rate"] = {{"tokens_per_second", period > 0 ? plan.tokens_per_step / period : 0},
+                  {"tflops", period > 0 ? plan.flops_per_step / period / 1e12 : 0},
+                  {"flops_per_step", plan.flops_per_step},
+                  {"up_bytes_per_step", plan.up_bytes},
+                  {"down_bytes_per_step", plan.down_bytes}};
+  const double gap = train != nullptr && plan.bound.seconds > 0 ? period / plan.bound.seconds - 1 : 0;
+  json["bound"] = {{"seconds", plan.bound.seconds}, {"gap", gap}, {"binding", plan.bound.binding},
+                   {"compute", plan.bound.compute}, {"up", plan.bound.up}, {"down", plan.bound.down},
+                   {"resident_bytes", plan.bound.resident_bytes},
+                   {"assumes", "this machine's kernel and link rates and these numerics; tiles may be split at will"}};
+  json["rivals"] = Json::array();
+  for (const Rival& r : plan.rivals) {
+    Json row = {{"name", r.name}, {"feasible", r.feasible}};
+    if (r.feasible) {
+      row["period"] = r.period;
+      row["device_bytes"] = r.device_bytes;
+    } else {
+      row["why"] = r.why;
+    }
+    json["rivals"].push_back(row);
+  }
+  json["programs"] = Json::array();
+  for (const Program& p : s.programs) {
+    int64_t n = 0;
+    for (const Lane& lane : p.lanes) n += static_cast<int64_t>(lane.instructions.size());
+    json["programs"].push_back({{"name", p.name}, {"instructions", n}, {"edges", p.edges.size()}, {"period", p.period},
+                                {"predicted_seconds", p.predicted_period}});
+  }
+  json["planner_seconds"] = Json::object();
+  for (const StageTime& t : plan.stages) json["planner_seconds"][t.stage] = t.seconds;
+  json["notes"] = s.notes;
+  return json.dump(1);
+}
+
+Result<std::string> ReportText(const std::string& report) {
+  const nlohmann::json j = nlohmann::json::parse(report, nullptr, false);
+  if (j.is_discarded() || !j.is_object() || !j.contains("schema")) return Invalid("the plan holds no report");
+  std::ostringstream out;
+  auto size = [](const nlohmann::json& v) { return FormatSize(v.get<double>()); };
+  auto time = [](const nlohmann::json& v) { return FormatSeconds(v.get<double>()); };
+  try {
+    const auto &model = j["model"], &t = j["time"], &d = j["memory"]["device"], &h = j["memory"]["host"], &b = j["bound"];
+    const double period = t["period"];
+    auto share = [&](const char* key) { return period > 0 ? 100 * t[key].get<double>() / period : 0; };
+    out << Line("%s: %.4g M weights (%.4g M trained), %s; loss %s\n", model["name"].get<std::string>().c_str(),
+                model["weights"].get<double>() / 1e6, model["trained_weights"].get<double>() / 1e6,
+                size(model["weight_bytes"]).c_str(), model["loss"].get<std::string>().c_str());
+    out << Line("machine %s; numeric fingerprint %.16s\n\n", j["machine"]["name"].get<std::string>().c_str(),
+                j["fingerprint"].get<std::string>().c_str());
+    out << Line("step      %s predicted   (%.4g tokens/s, %.3g TFLOP/s; %lld steps: %s)\n", time(t["period"]).c_str(),
+                j["rate"]["tokens_per_second"].get<double>(), j["rate"]["tflops"].get<double>(),
+                static_cast<long long>(t["steps"].get<int64_t>()), time(t["total"]).c_str());
+    if (b["seconds"].get<double>() > 0)
+      out << Line("bound     %s             gap %.1f %%, binding: %s\n", time(b["seconds"]).c_str(),
+                  100 * b["gap"].get<double>(), b["binding"].get<std::string>().c_str());
+    out << Line("time      compute %s (%.0f %%), prepare %s (%.0f %%), upload %s (%.0f %%), download %s (%.0f %%)\n",
+                time(t["compute"]).c_str(), share("compute"), time(t["prepare"]).c_str(), share("prepare"),
+                time(t["upload"]).c_str(), share("upload"), time(t["download"]).c_str(), share("download"));
+    out << Line("          compute waits %s for uploads, %s for downloads\n\n", time(t["wait_for_upload"]).c_str(),
+                time(t["wait_for_download"]).c_str());
+    const auto& k = d["temporary_lower_bound_of_kind"];
+    out << Line("device    %s of %s: resident weights %s, slots %s, temporaries %s, constants %s\n", size(d["bytes"]).c_str(),
+                size(d["budget"]).c_str(), size(d["resident_weights"]).c_str(), size(d["slots"]).c_str(),
+                size(d["temporary"]).c_str(), size(d["constants"]).c_str());
+    out << Line("          temporaries at their peaks: activations %s, branch weights %s, workspace %s, rings %s\n",
+                size(k["activations"]).c_str(), size(k["branches"]).c_str(), size(k["workspace"]).c_str(), size(k["rings"]).c_str());
+    out << Line("host      %s pinned: masters %s, staging %s\n", size(h["bytes"]).c_str(), size(h["masters"]).c_str(), size(h["staging"]).c_str());
+    out << Line("link      %s up, %s down per step\n\n", size(j["rate"]["up_bytes_per_step"]).c_str(), size(j["rate"]["down_bytes_per_step"]).c_str());
+    out << Line("tiles     %d of about %s in %d classes; %d resident, %d streamed\n", j["tiles"]["count"].get<int>(),
+                size(j["tiles"]["target_bytes"]).c_str(), j["tiles"]["classes"].get<int>(), j["tiles"]["resident"].get<int>(),
+                j["tiles"]["streamed"].get<int>());
+    for (const auto& cause : j["decision"]["causes"]) out << "  " << cause.get<std::string>() << "\n";
+    out << "\nplans by the same model\n";
+    for (const auto& r : j["rivals"]) {
+      if (r["feasible"].get<bool>()) {
+        out << Line("  %-18s %-10s %s\n", r["name"].get<std::string>().c_str(), time(r["period"]).c_str(), size(r["device_bytes"]).c_str());
+      } else {
+        out << Line("  %-18s ", r["name"].get<std::string>().c_str()) << "infeasible: " << r["why"].get<std::string>() << "\n";
+      }
+    }
+    const auto& notes = j["notes"];
+    if (!notes.empty()) out << "\nnotes\n";
+    for (const auto& note : notes) out << "  " << note.get<std::string>() << "\n";
+  } catch (const nlohmann::json::exception& e) {
+    return Invalid("the report lacks a field (", e.what(), ")");
+  }
+  return out.str();
+}
+
+}  // namespace zo2
