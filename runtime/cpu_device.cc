@@ -1,0 +1,205 @@
+#include "runtime/cpu_device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <string>
+
+namespace zo2 {
+namespace {
+
+constexpr uint64_t kHugePage = 2ull << 20;
+
+double Now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Sleeps to shortly before the deadline and yields away the rest: a sleep alone wakes up some 50 us late.
+void SleepUntil(double deadline) {
+  constexpr double kSlack = 80e-6;
+  if (deadline - Now() > kSlack) {
+    const double wake = deadline - kSlack;
+    timespec t;
+    t.tv_sec = static_cast<time_t>(wake);
+    t.tv_nsec = static_cast<long>((wake - static_cast<double>(t.tv_sec)) * 1e9);
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr) == EINTR) {
+    }
+  }
+  while (Now() < deadline) sched_yield();
+}
+
+class CpuMemory : public ArenaMemory {
+ public:
+  static Result<std::unique_ptr<ArenaMemory>> Create(Tier tier, uint64_t bytes, const std::string& folder) {
+    auto memory = std::make_unique<CpuMemory>();
+    memory->bytes_ = bytes;
+    if (bytes == 0) return std::unique_ptr<ArenaMemory>(std::move(memory));
+    if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - kHugePage)
+      return Error(Code::kDevice, "an arena of ", bytes, " bytes is more than any address space holds");
+    int fd = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    if (tier == Tier::kDisk) {
+      // A file without a name: the space is given back however the process ends.
+      fd = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+      if (fd < 0) return Error(Code::kDevice, "cannot make the disk arena's file in '", folder, "': ", std::strerror(errno));
+      if (const int error = posix_fallocate(fd, 0, static_cast<off_t>(bytes)); error != 0) {
+        close(fd);
+        return Error(Code::kDevice, "cannot take ", PrintBytes(bytes), " of disk in '", folder, "' for the disk arena: ",
+                     std::strerror(error));
+      }
+      flags = MAP_SHARED;
+    }
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    const int error = errno;
+    if (fd >= 0) close(fd);
+    if (data == MAP_FAILED)
+      return Error(Code::kDevice, "cannot allocate an arena of ", PrintBytes(bytes), " (", Name(tier), "): ",
+                   std::strerror(error), "; plan again with a smaller budget");
+    if (tier != Tier::kDisk && bytes >= 4 * kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
+    memory->data_ = static_cast<std::byte*>(data);
+    return std::unique_ptr<ArenaMemory>(std::move(memory));
+  }
+  ~CpuMemory() override {
+    if (data_ != nullptr) munmap(data_, bytes_);
+  }
+};
+
+class CpuQueue : public Queue {
+ public:
+  CpuQueue(double rate, double latency) : rate_(rate), latency_(latency) {}
+
+  void Bind() override { prctl(PR_SET_TIMERSLACK, 1000); }  // the default of 50 us would lengthen every emulated copy
+
+  void Copy(void* to, const void* from, uint64_t bytes) override {
+    if (rate_ <= 0 && latency_ <= 0) {
+      std::memcpy(to, from, bytes);
+      return;
+    }
+    // A copy that was only late by the waking up of the one before it is back to back with it.
+    constexpr double kWakeUp = 200e-6;
+    const double now = Now();
+    const double start = now - free_at_ < kWakeUp ? free_at_ : now;
+    free_at_ = start + latency_ + (rate_ > 0 ? static_cast<double>(bytes) / rate_ : 0);
+    std::memcpy(to, from, bytes);
+    SleepUntil(free_at_);
+  }
+
+  Status Synchronize() override { return Status(); }
+
+ private:
+  const double rate_, latency_;
+  double free_at_ = 0;  // when the emulated link has carried everything so far
+};
+
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(const DeviceOptions& options) : options_(options) {}
+  std::string_view name() const override { return "cpu"; }
+  uint64_t alignment() const override { return kCpuAlignment; }
+  Result<std::unique_ptr<ArenaMemory>> Allocate(Tier tier, uint64_t bytes) override {
+    return CpuMemory::Create(tier, bytes, options_.disk_folder);
+  }
+  Result<std::unique_ptr<Queue>> OpenQueue(LaneKind kind) override {
+    double rate = 0, latency = 0;
+    if (kind == LaneKind::kH2D || kind == LaneKind::kD2H) {
+      rate = kind == LaneKind::kH2D ? options_.link.up : options_.link.down;
+      latency = options_.link.latency;
+    }
+    return std::unique_ptr<Queue>(std::make_unique<CpuQueue>(rate, latency));
+  }
+  Available MemoryAvailable(Tier tier) const override {
+    if (tier != Tier::kDisk) return HostMemoryAvailable();
+    struct statvfs fs;
+    if (statvfs(options_.disk_folder.c_str(), &fs) != 0) return {0, "the disk of '" + options_.disk_folder + "'"};
+    return {static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize, "free on the disk of '" + options_.disk_folder + "'"};
+  }
+  bool shares_host_memory() const override { return true; }
+  Status Write(void* to, const void* from, uint64_t bytes) override {
+    std::memcpy(to, from, bytes);
+    return Status();
+  }
+  Status Read(void* to, const void* from, uint64_t bytes) override {
+    std::memcpy(to, from, bytes);
+    return Status();
+  }
+
+ private:
+  DeviceOptions options_;
+};
+
+// The number in a one-line file; false when there is none ("max") or no such file.
+bool ReadNumber(const std::string& path, uint64_t* number) {
+  std::ifstream in(path);
+  return static_cast<bool>(in >> *number);
+}
+
+// Reclaimable page cache counts as used in memory.current but is not in the way.
+uint64_t InactiveFile(const std::string& stat_path) {
+  std::ifstream in(stat_path);
+  std::string key;
+  uint64_t value = 0;
+  while (in >> key >> value)
+    if (key == "inactive_file" || key == "total_inactive_file") return value;
+  return 0;
+}
+
+void LimitByGroup(const std::string& folder, const char* limit_file, const char* used_file,
+                  Device::Available* available) {
+  uint64_t limit = 0, used = 0;
+  if (!ReadNumber(folder + "/" + limit_file, &limit) || !ReadNumber(folder + "/" + used_file, &used)) return;
+  if (limit >= (1ull << 60)) return;  // version 1's way of saying "no limit"
+  used -= std::min(used, InactiveFile(folder + "/memory.stat"));
+  const uint64_t left = limit > used ? limit - used : 0;
+  if (left < available->bytes)
+    *available = {left, "the container's limit of " + PrintBytes(limit) + ", of which " + PrintBytes(used) + " are in use"};
+}
+
+}  // namespace
+
+Device::Available HostMemoryAvailable() {
+  Device::Available available{std::numeric_limits<uint64_t>::max(), "an unknown limit"};
+  std::ifstream meminfo("/proc/meminfo");
+  std::string line;
+  while (std::getline(meminfo, line)) {
+    if (line.rfind("MemAvailable:", 0) == 0)
+      available = {std::strtoull(line.c_str() + 13, nullptr, 10) * 1024, "the machine's available memory"};
+  }
+  // Version 2 has one hierarchy, version 1 one per controller; every ancestor's limit counts.
+  std::ifstream groups("/proc/self/cgroup");
+  while (std::getline(groups, line)) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool v2 = controllers.empty();
+    if (!v2 && controllers.find("memory") == std::string::npos) continue;
+    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    for (std::string path = line.substr(second + 1);; path = path.substr(0, path.rfind('/'))) {
+      const std::string folder = root + path;
+      if (v2)
+        LimitByGroup(folder, "memory.max", "memory.current", &available);
+      else
+        LimitByGroup(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", &available);
+      if (path.empty() || path == "/" || path.rfind('/') == std::string::npos) break;
+    }
+    LimitByGroup(root, v2 ? "memory.max" : "memory.limit_in_bytes", v2 ? "memory.current" : "memory.usage_in_bytes",
+                 &available);
+  }
+  return available;
+}
+
+Result<std::unique_ptr<Device>> OpenCpuDevice(const DeviceOptions& options) {
+  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(options));
+}
+
+}  // namespace zo2

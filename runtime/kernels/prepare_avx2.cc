@@ -1,0 +1,11 @@
+#include "runtime/kernels/noise_isa.h"
+#include "runtime/kernels/prepare_tiles.h"
+#include "runtime/kernels/simd_avx2.h"
+
+namespace zo2::kernels::avx2 {
+
+uint64_t PrepareRange(const PrepareJob& job, int64_t begin, int64_t end, const PrepareScratch& scratch) {
+  return PrepareTiles<Avx2>::RunRange(job, begin, end, scratch);
+}
+
+}  // namespace zo2::kernels::avx2

@@ -1,0 +1,55 @@
+// --metrics: one JSON object per line and step. Floats have 17 significant digits, so they read back to the same bits; a
+// number that is not finite is null. With several samples per step losses and g are lists.
+#ifndef ZO2_RUNTIME_METRICS_H_
+#define ZO2_RUNTIME_METRICS_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ir/schedule/schedule.h"
+#include "ir/support/status.h"
+#include "runtime/journal.h"
+
+namespace zo2 {
+
+class MetricsWriter {
+ public:
+  MetricsWriter() = default;  // writes nowhere
+  MetricsWriter(MetricsWriter&& other) noexcept : file_(std::exchange(other.file_, nullptr)) {}
+  MetricsWriter& operator=(MetricsWriter&& other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+  }
+  MetricsWriter(const MetricsWriter&) = delete;
+  MetricsWriter& operator=(const MetricsWriter&) = delete;
+  ~MetricsWriter();
+
+  // A resumed run (`append`) adds lines; otherwise the file starts empty. An empty path writes nowhere.
+  static Result<MetricsWriter> Open(const std::string& path, bool append);
+
+  // {"step":0,"loss_plus":...,"loss_minus":...,"g":...,"lr":...,"seconds":...} and "skipped":true where it was.
+  Status Step(const StepRecord& record, double seconds);
+  // {"step":N,"eval_loss":...,"eval_accuracy":...}: θ(N) on the evaluation data; accuracy < 0 is left out.
+  Status Eval(int64_t step, double loss, double accuracy, int64_t examples);
+
+ private:
+  Status Write(const std::string& line);
+  std::FILE* file_ = nullptr;
+};
+
+// Makes the file of a run that goes on at step log.steps() agree with its journal, so that it has every step once: torn
+// lines and lines of steps that the journal does not have go, steps that it lacks come from the journal ("seconds" null).
+// A file that agrees already, or that is not there, is left alone.
+Status MendMetrics(const std::string& path, const StepLog& log);
+
+// 17 significant digits, or null.
+std::string JsonNumber(double value);
+// One number, or [a,b,...] when there are several.
+std::string JsonNumbers(const double* values, uint32_t n);
+
+}  // namespace zo2
+
+#endif  // ZO2_RUNTIME_METRICS_H_

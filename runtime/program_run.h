@@ -1,0 +1,105 @@
+// One start of a program: its lanes run iteration after iteration until the host closes it.
+//
+// Each lane has a counter of instructions passed: iteration · length + index + 1. An instruction waits until, for every
+// edge, the other lane's counter has come far enough; then it runs and its lane's counter goes up. Instructions whose
+// residues leave the iteration out are passed without waiting. The counters begin at first · length: before the first
+// iteration all is passed. After an error every lane passes over the rest, so that nothing waits for ever.
+#ifndef ZO2_RUNTIME_PROGRAM_RUN_H_
+#define ZO2_RUNTIME_PROGRAM_RUN_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "runtime/bound_program.h"
+#include "runtime/chaos.h"
+#include "runtime/counter.h"
+#include "runtime/lane.h"
+#include "runtime/step_kernels.h"
+
+namespace zo2 {
+
+// When one instruction ran; nanoseconds of the monotonic clock.
+struct LaneEvent {
+  int64_t iteration;
+  int32_t index;
+  int64_t begin, start, end;  // reached the lane's head, may start, done
+};
+
+struct LaneStats {
+  double busy_seconds = 0;     // inside instructions
+  double waiting_seconds = 0;  // for edges; not for the host
+  uint64_t bytes_copied = 0;
+  int64_t instructions = 0;
+};
+
+class ProgramRun {
+ public:
+  struct Context {
+    const Schedule* schedule = nullptr;
+    const Program* train = nullptr;     // the train program, null if there is none
+    const BoundProgram* bound = nullptr;
+    std::vector<LaneThread*> threads;   // one per lane
+    const RunParameters* parameters = nullptr;
+    RecordRing records, records_host;   // of the train program
+    std::vector<int64_t> entry_version; // per tile
+    int64_t first = 0;                  // first iteration
+    int64_t step = 0;                   // programs other than train: the run's step
+    ChaosOptions chaos;
+    int64_t trace_events = 0;           // per lane, 0 = no trace
+    uint64_t* saturated = nullptr;      // see PrepareJob
+  };
+  explicit ProgramRun(Context context);
+  ~ProgramRun();
+
+  // Lets the lanes run iterations < end.
+  void Submit(int64_t end);
+  // Returns when every lane has passed the iteration; the first error of any instruction.
+  Status Wait(int64_t iteration);
+  // Waits for all that was submitted and lets the threads go. Called by the destructor too.
+  Status Close();
+
+  int64_t submitted() const { return submitted_; }
+  const Context& context() const { return context_; }
+  // Only after Close.
+  const std::vector<std::vector<LaneEvent>>& trace() const { return trace_; }
+  // A snapshot, any time.
+  std::vector<LaneStats> stats() const;
+  // Highest byte of each arena that an executed instruction touched; only after Close.
+  std::vector<uint64_t> peak() const;
+
+ private:
+  struct LaneState {
+    Counter passed;
+    std::atomic<int64_t> busy{0}, waiting{0}, instructions{0};
+    std::atomic<uint64_t> bytes{0};
+    std::vector<uint64_t> peak;
+  };
+  void RunLane(size_t lane);
+  bool Ready(const BoundInstruction& bound, int64_t iteration) const;
+  Status Execute(size_t lane, const BoundInstruction& bound, int64_t iteration);
+  Status ExecutePrepare(size_t lane, const BoundInstruction& bound, int64_t iteration, int64_t step);
+  Status ExecuteGather(const BoundInstruction& bound, int64_t iteration, int64_t step);
+  void ExecuteGradient(const BoundInstruction& bound, int64_t iteration, int64_t step);
+  Status ExecuteCall(const BoundInstruction& bound, int64_t iteration, int64_t step);
+  void Fail(Status status);
+
+  const Context context_;
+  std::vector<std::unique_ptr<LaneState>> lanes_;
+  std::vector<std::vector<LaneEvent>> trace_;
+  std::unique_ptr<Turnstile> turnstile_;
+  Counter admitted_;  // iterations < admitted_ may run; kForever: the host has closed the program
+  int64_t submitted_;
+  std::atomic<int64_t> end_;  // once closed: the end of the last iteration
+  bool closed_ = false;
+  std::atomic<bool> failed_{false};
+  mutable std::mutex error_mutex_;
+  Status error_;
+};
+
+}  // namespace zo2
+
+#endif  // ZO2_RUNTIME_PROGRAM_RUN_H_

@@ -1,0 +1,70 @@
+#include "runtime/run_setup.h"
+
+#include <cstdio>
+
+#include "ir/schedule/schedule_io.h"
+#include "runtime/trace.h"
+
+namespace zo2 {
+
+Result<RunSetup> SetUp(const RunFlags& flags) {
+  DeviceOptions device_options;
+  device_options.disk_folder = flags.disk_folder;
+  if (!flags.emulate_link.empty()) {
+    ZO2_ASSIGN(device_options.link, ParseLinkEmulation(flags.emulate_link));
+  }
+  ExecutorOptions options;
+  if (flags.chaos_seed >= 0) {
+    if (flags.chaos_mode != "delay" && flags.chaos_mode != "priority")
+      return Invalid("--chaos-mode ", flags.chaos_mode, ": use delay or priority");
+    options.chaos = {flags.chaos_mode == "delay" ? ChaosMode::kDelay : ChaosMode::kPriority,
+                     static_cast<uint64_t>(flags.chaos_seed)};
+  }
+  if (flags.trace_steps < 1) return Invalid("--trace-steps is ", flags.trace_steps, " but must be at least 1");
+  if (!flags.trace.empty()) options.trace_iterations = flags.trace_steps;
+  RunSetup setup;
+  ZO2_ASSIGN(setup.device, OpenDevice(flags.device, device_options));
+  ZO2_ASSIGN(Schedule schedule, ReadSchedule(flags.plan));
+  ZO2_ASSIGN(setup.executor, Executor::Prepare(std::move(schedule), *setup.device, options));
+  return setup;
+}
+
+int64_t TokensPerStep(const Schedule& schedule, const Program& program) {
+  for (const ProgramInput& input : program.inputs) {
+    const TensorType& type = schedule.values[static_cast<size_t>(input.value)].type;
+    if (!IsFloat(type.dtype) && type.shape.size() == 2) return type.elements() * program.micro_batches;
+  }
+  return 0;
+}
+
+std::string PeakText(const Executor& executor) {
+  std::string text;
+  for (size_t a = 0; a < executor.measured_peak().size(); ++a) {
+    const uint64_t measured = executor.measured_peak()[a], planned = executor.planned_peak()[a];
+    if (planned == 0) continue;
+    text += (text.empty() ? "" : "; ") + std::string(Name(executor.schedule().arenas[a].tier)) + " memory: peak " +
+            PrintBytes(measured) +
+            (measured == planned ? " as planned" : " (planned " + PrintBytes(planned) + " for all programs)");
+  }
+  return text;
+}
+
+std::string PeriodText(const Program& program, double seconds, int64_t steps) {
+  char text[120];
+  const double period = steps > 0 ? seconds / static_cast<double>(steps) : 0;
+  std::snprintf(text, sizeof text, "%.4g s/step", period);
+  std::string result = text;
+  if (program.predicted_period > 0 && period > 0) {
+    std::snprintf(text, sizeof text, ", the plan says %.4g (%+.1f%%)", program.predicted_period,
+                  100 * (period / program.predicted_period - 1));
+    result += text;
+  }
+  return result;
+}
+
+Status FinishTrace(const RunFlags& flags, const Executor& executor) {
+  if (flags.trace.empty()) return Status();
+  return WriteTrace(executor.schedule(), executor.traces(), flags.trace);
+}
+
+}  // namespace zo2

@@ -1,0 +1,35 @@
+// From flags to an executor that has not been initialised yet, and what is said and written when a run is over.
+#ifndef ZO2_RUNTIME_RUN_SETUP_H_
+#define ZO2_RUNTIME_RUN_SETUP_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "ir/support/status.h"
+#include "runtime/commands.h"
+#include "runtime/device.h"
+#include "runtime/executor.h"
+
+namespace zo2 {
+
+struct RunSetup {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Executor> executor;
+};
+// Reads and verifies the plan, opens the device, allocates.
+Result<RunSetup> SetUp(const RunFlags& flags);
+
+// Tokens of one step: the elements of the first two-dimensional integer input (ids), all micro-batches. 0 = no such input.
+int64_t TokensPerStep(const Schedule& schedule, const Program& program);
+
+// "device memory: peak 61.20 MiB, as planned" per arena that is used; says so where it is not as planned.
+std::string PeakText(const Executor& executor);
+// "1.234 s/step, the plan says 1.200 (+2.8%)"
+std::string PeriodText(const Program& program, double seconds, int64_t steps);
+// Writes flags.trace if it is asked for.
+Status FinishTrace(const RunFlags& flags, const Executor& executor);
+
+}  // namespace zo2
+
+#endif  // ZO2_RUNTIME_RUN_SETUP_H_

@@ -1,0 +1,160 @@
+// zo2-run: parse flags, call one function of the runtime, print what went wrong.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <string>
+
+#include "ir/schedule/schedule.h"
+#include "runtime/commands.h"
+#include "runtime/kernel_table.h"
+
+namespace zo2 {
+namespace {
+
+constexpr const char* kVersion = "zo2-run 0.1.0";
+
+std::atomic<bool> g_stop{false};
+// The first signal ends the run after the step it is in; a second one ends the process.
+void OnSignal(int signal_number) {
+  g_stop.store(true);
+  ::signal(signal_number, SIG_DFL);
+}
+void CatchSignals() {
+  struct sigaction action = {};
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+// Options with a value show their default; a text without one says so.
+template <typename T>
+CLI::Option* Add(CLI::App* app, const char* group, const std::string& name, T* value, const std::string& help) {
+  return app->add_option(name, *value, help)->group(group)->capture_default_str();
+}
+CLI::Option* Add(CLI::App* app, const char* group, const std::string& name, std::string* value, const std::string& help) {
+  CLI::Option* option = app->add_option(name, *value, help)->group(group);
+  return value->empty() ? option->default_str("none") : option->capture_default_str();
+}
+
+constexpr const char *kWhat = "What", *kData = "Data", *kMethod = "Method", *kFiles = "Files", *kMachine = "Machine",
+                     *kTests = "For tests";
+
+void AddRunFlags(CLI::App* app, RunFlags* f) {
+  app->add_option("PLAN", f->plan, "plan file of zo2-plan compile")->required();
+  Add(app, kFiles, "--weights", &f->weights, "safetensors file or folder that goes before the plan's weight files");
+  Add(app, kFiles, "--trace", &f->trace, "Perfetto trace of what ran when (JSON)");
+  Add(app, kFiles, "--trace-steps", &f->trace_steps, "iterations traced after each start of a program");
+  Add(app, kMachine, "--device", &f->device, "cpu or cuda");
+  Add(app, kMachine, "--emulate-link", &f->emulate_link, "slower link, like up=2GB/s,down=2GB/s,latency=10us");
+  Add(app, kMachine, "--disk-folder", &f->disk_folder, "where plans with a disk tier keep their file");
+  Add(app, kTests, "--chaos-seed", &f->chaos_seed, "run lanes in adversarial orders; -1: off");
+  Add(app, kTests, "--chaos-mode", &f->chaos_mode, "delay or priority")->check(CLI::IsMember({"delay", "priority"}));
+  app->add_flag("--quiet", f->quiet, "no progress, notes or summary");
+}
+
+void AddTrain(CLI::App* app, TrainFlags* f) {
+  AddRunFlags(app, &f->run);
+  Add(app, kData, "--data", &f->data, "training data: .npy, .jsonl, .safetensors or raw ids (.bin, .u16, .u32)")
+      ->required()->default_str("");
+  Add(app, kData, "--order", &f->order, "of examples")->check(CLI::IsMember({"random", "sequential"}));
+  app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kData);
+  Add(app, kData, "--eval-data", &f->eval_data, "evaluation data");
+  Add(app, kData, "--eval-every", &f->eval_every, "steps between evaluations; 0: at the end");
+  Add(app, kMethod, "--steps", &f->steps, "steps of the whole run");
+  Add(app, kMethod, "--lr", &f->lr, "learning rate");
+  Add(app, kMethod, "--lr-schedule", &f->lr_schedule, "of the learning rate")
+      ->check(CLI::IsMember({"constant", "linear", "cosine"}));
+  Add(app, kMethod, "--warmup", &f->warmup, "steps in which the learning rate rises to --lr");
+  Add(app, kMethod, "--eps", &f->eps, "size of the perturbation");
+  Add(app, kMethod, "--seed", &f->seed, "of directions and of the order of examples");
+  Add(app, kMethod, "--weight-decay", &f->weight_decay, "decoupled; not for biases and norm scales");
+  Add(app, kMethod, "--clip-g", &f->clip_g, "largest |g|; 0: not clipped");
+  Add(app, kMethod, "--max-skips", &f->max_skips, "steps in a row without a finite loss that end the run");
+  Add(app, kFiles, "--journal", &f->journal, "record of the run, from which it can go on; snapshots stand beside it");
+  app->add_flag("--resume", f->resume, "go on with the journal, or start it if there is none")->group(kFiles);
+  Add(app, kFiles, "--fsync", &f->fsync, "the journal is durable after every step, never, or every N steps");
+  Add(app, kFiles, "--snapshot-every", &f->snapshot_every, "steps between snapshots; 0: every three minutes");
+  Add(app, kFiles, "--metrics", &f->metrics, "one JSON object per step");
+  Add(app, kFiles, "-o,--output", &f->output, "tuned weights, safetensors");
+}
+
+void AddEval(CLI::App* app, EvalFlags* f) {
+  AddRunFlags(app, &f->run);
+  Add(app, kData, "--data", &f->data, "evaluation data")->required()->default_str("");
+  app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kData);
+  Add(app, kWhat, "--journal", &f->journal, "evaluate the weights of this run instead of the base weights");
+  Add(app, kWhat, "--at", &f->at, "step of the journal; -1: its end");
+  Add(app, kFiles, "--metrics", &f->metrics, "loss, accuracy, examples and step as one JSON object");
+  Add(app, kFiles, "--outputs", &f->outputs, "the model's outputs for every example, safetensors");
+}
+
+template <typename F>
+void AddJournalFlags(CLI::App* app, F* f) {
+  app->add_option("PLAN", f->plan, "plan file of zo2-plan compile")->required();
+  Add(app, kWhat, "--journal", &f->journal, "journal of the run")->required()->default_str("");
+  Add(app, kWhat, "--at", &f->at, "step of the journal; -1: its end");
+  Add(app, kFiles, "--weights", &f->weights, "safetensors file or folder that goes before the plan's weight files");
+  Add(app, kMachine, "--threads", &f->threads, "0: one per core");
+}
+
+void AddProfile(CLI::App* app, ProfileFlags* f) {
+  Add(app, kWhat, "--plan", &f->plan, "measure the calls of this plan; none: typical shapes");
+  Add(app, kWhat, "--name", &f->name, "of the machine");
+  Add(app, kWhat, "--seconds", &f->seconds_each, "about how long each figure is measured");
+  Add(app, kMachine, "--device", &f->device, "cpu or cuda");
+  Add(app, kMachine, "--threads", &f->threads, "of the compute lane; 0: the plan's, or one per core");
+  Add(app, kMachine, "--emulate-link", &f->emulate_link, "slower link, like up=2GB/s,down=2GB/s,latency=10us");
+  Add(app, kMachine, "--disk-folder", &f->disk_folder, "where disk rates are measured");
+  Add(app, kFiles, "-o,--output", &f->output, "machine file, JSON");
+  app->add_flag("--quiet", f->quiet, "do not say what is being measured");
+}
+
+int Main(int argc, char** argv) {
+  TrainFlags train;
+  EvalFlags eval;
+  ReplayFlags replay;
+  ExportFlags exporting;
+  ProfileFlags profile;
+  std::function<Status()> run;
+  CLI::App app("Runs plans of zo2-plan: zeroth-order fine-tuning within the plan's memory.", "zo2-run");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string(kVersion) + " (plan format " + std::to_string(kScheduleVersion) + ")");
+  const auto command = [&](const char* name, const char* help, std::function<Status()> function) {
+    CLI::App* sub = app.add_subcommand(name, help);
+    sub->callback([&run, function] { run = function; });
+    return sub;
+  };
+  CLI::App* sub = command("train", "fine-tune", [&] {
+    CatchSignals();
+    return RunTrain(train, AtenKernels(), g_stop);
+  });
+  AddTrain(sub, &train);
+  AddEval(command("eval", "loss, accuracy and outputs on a data set", [&] { return RunEval(eval, AtenKernels()); }), &eval);
+  AddJournalFlags(command("replay", "apply a journal to the base weights and check its snapshots", [&] { return RunReplay(replay); }),
+                  &replay);
+  sub = command("export", "write the weights at a step of a journal", [&] { return RunExport(exporting); });
+  AddJournalFlags(sub, &exporting);
+  Add(sub, kFiles, "-o,--output", &exporting.output, "tuned weights, safetensors")->required()->default_str("");
+  AddProfile(command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }), &profile);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::cerr << "zo2-run: " << e.what() << " (--help shows how)\n";
+    return static_cast<int>(Code::kInvalid);
+  }
+  const Status status = run();
+  std::fflush(stdout);
+  if (!status.ok()) std::cerr << "zo2-run: " << status.message() << "\n";
+  return static_cast<int>(status.code());
+}
+
+}  // namespace
+}  // namespace zo2
+
+int main(int argc, char** argv) { return zo2::Main(argc, argv); }

@@ -1,0 +1,59 @@
+#include "runtime/profile.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/tiny_schedules.h"
+#include "tests/unit/runtime/fake_kernels.h"
+
+namespace zo2 {
+namespace {
+
+TEST(Profile, WritesAMachineFileWithEveryCallOfThePlan) {
+  DeviceOptions device_options;
+  device_options.link = {.up = 5e8, .down = 2.5e8, .latency = 0};
+  auto device = OpenDevice("cpu", device_options);
+  KernelTable kernels = fake::Kernels();
+  kernels.call[static_cast<size_t>(Op::kLinear)] = [](const KernelCall& call) {
+    if (call.inputs[0].dtype != DType::kF32) return Invalid("only f32");
+    return call.inputs[1].shape[1] > 16 ? Status() : fake::Linear(call);  // large products would take a minute
+  };
+  const Schedule plan = tiny::MakeSchedule({.bias = true, .cut = true});
+  ProfileOptions options;
+  options.threads = 1;
+  options.seconds_each = 1e-3;
+  options.disk_folder = ::testing::TempDir();
+  options.progress = false;
+  auto text = ProfileMachine(**device, kernels, &plan, options);
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  const auto json = nlohmann::json::parse(*text);
+  for (const char* key : {"memory_bytes_per_s", "call_overhead_s", "noise_normals_per_s", "link_up_bytes_per_s",
+                          "link_down_bytes_per_s", "link_duplex", "disk_read_bytes_per_s", "disk_write_bytes_per_s",
+                          "device_bytes", "host_bytes", "disk_bytes", "compute_threads"}) {
+    ASSERT_TRUE(json.contains(key)) << key;
+    EXPECT_GT(json[key].get<double>(), 0) << key;
+  }
+  EXPECT_TRUE(json["gemm_flops"].contains("f32"));
+  EXPECT_FALSE(json["gemm_flops"].contains("bf16"));
+  EXPECT_GT(json["prepare_params_per_s"]["f32"].get<double>(), 0);
+  // An emulated link is never faster than it is said to be.
+  EXPECT_LT(json["link_up_bytes_per_s"].get<double>(), 5.5e8);
+  EXPECT_LT(json["link_down_bytes_per_s"].get<double>(), 2.75e8);
+  const auto& calls = json["calls"];
+  EXPECT_TRUE(calls.contains("linear(f32[2,4],f32[2,4],f32[2])")) << calls.dump();
+  EXPECT_TRUE(calls.contains("relu(f32[2,4])"));
+  EXPECT_TRUE(calls.contains("classify_loss(f32[2,3],i64[2])"));
+}
+
+TEST(Profile, SignaturesMarkAbsentOperands) {
+  float data = 0;
+  const std::vector<TensorView> inputs = {{&data, DType::kF32, {2, 3}, {3, 1}}, {nullptr, DType::kF32, {}, {}}, {&data, DType::kI64, {}, {}}};
+  KernelCall call;
+  call.op = Op::kLinear;
+  call.inputs = inputs;
+  EXPECT_EQ(CallSignature(call), "linear(f32[2,3],-,i64[])");
+}
+
+}  // namespace
+}  // namespace zo2
