@@ -3,7 +3,8 @@
 // It proves, for each program over an unrolled window of at least 2 · period + longest edge + 1 iterations, and for
 // programs in any order of use:
 //   format     every index, offset, size and count is in range (no overflow), seq is unique and increases in each lane,
-//              operands have the access modes and shapes that their instruction or op demands;
+//              operands have the access modes and shapes that their instruction or op demands; each sample has the
+//              branches +z and -z, the only ones that its gradient can be made from;
 //   memory     every buffer inside its arena, arena <= budget, aligned;
 //   deadlock   lanes and edges together are acyclic in the unrolled window;
 //   hazards    of two instructions that touch a common byte, one of them writing, one happens before the other, in

@@ -87,12 +87,7 @@ Status Copy(const Site& at, std::vector<Effect>* effects) {
     if (master.buffer != t.master || master.offset != 0 || bytes != t.bytes)
       return at.Reject("must copy all ", t.bytes, " bytes of the tile's master");
     if (at.buffer(up ? to : from).kind != BufferKind::kSlot) return at.Reject("a tile passes through slots only");
-    bool same = t.bytes == t.wire_bytes;
-    for (const Segment& g : t.segments) {
-      const Component& c = at.s.weights[Ix(g.weight)].components[0];
-      same = same && g.offset == g.wire_offset && c.storage == c.wire;
-    }
-    if (!same) return at.Reject("the tile is stored and sent in different forms; a copy converts nothing");
+    if (!OneForm(at.s, t)) return at.Reject("the tile is stored and sent in different forms; a copy converts nothing");
     if (!up && !t.trainable) return at.Reject("writes a frozen tile");
     if (!up && at.p.purpose == Purpose::kEvaluate) return at.Reject("an evaluation writes no master");
     if (!up) {
@@ -149,6 +144,8 @@ Status Prepare(const Site& at, std::vector<Effect>* effects) {
     if (!t.trainable) return at.Reject("writes a frozen tile");
     if (at.p.purpose == Purpose::kEvaluate) return at.Reject("an evaluation writes no master");
     if (!is_place(out)) return at.Reject("writes neither to a slot nor to the tile's master");
+    if (out.buffer != t.master && !OneForm(at.s, t))
+      return at.Reject("writes the master's form to a slot, where the tile has another");
     ZO2_TRY(WholeOperand(at, 1, t.bytes, AccessMode::kWrite, Role::kWrite, &e));
     e.content = {Means::kTile, at.i.tile, 1, -1};
     effects->push_back(e);
@@ -232,6 +229,15 @@ Status CheckOverlaps(const Site& at, const std::vector<Effect>& effects) {
 
 }  // namespace
 
+bool OneForm(const Schedule& s, const Tile& t) {
+  bool same = t.bytes == t.wire_bytes;
+  for (const Segment& g : t.segments) {
+    const Component& c = s.weights[Ix(g.weight)].components[0];
+    same = same && g.offset == g.wire_offset && c.storage == c.wire;
+  }
+  return same;
+}
+
 std::vector<int64_t> DenseStrides(const Shape& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
   for (size_t d = shape.size(); d-- > 1;) strides[d - 1] = strides[d] * std::max<int64_t>(1, shape[d]);
@@ -262,6 +268,9 @@ Status VerifyInstruction(const ProgramFacts& facts, Spot spot, std::vector<Effec
     return at.Reject("is of no kind this build knows");
   if (i.pass < 0 || i.pass >= facts.passes()) return at.Reject("is of pass ", i.pass, ", which there is not");
   if (i.tile < -1 || i.tile >= static_cast<int64_t>(at.s.tiles.size())) return at.Reject("is of a tile that there is not");
+  if (i.node < -1 || i.node >= static_cast<int64_t>(at.s.nodes.size())) return at.Reject("calls a node that there is not");
+  if (!i.branches.empty() && (i.kind == InstrKind::kCopy || i.kind == InstrKind::kGradient))
+    return at.Reject("has branches, which only calls and prepares have");
   ZO2_TRY(CheckOperands(at));
   switch (i.kind) {
     case InstrKind::kCopy:

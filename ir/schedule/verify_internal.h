@@ -22,6 +22,9 @@ inline constexpr int kMaxBack = 64;       // longest edge, in iterations
 inline constexpr int kMaxRank = 16;
 inline constexpr int kMaxGroups = 64;     // branches of one call or prepare
 inline constexpr uint64_t kMaxArenaBytes = 1ull << 60;
+inline constexpr uint64_t kMaxValueBytes = 1ull << 44;
+inline constexpr int kMaxPasses = 1 << 16;  // kMaxValueBytes of each still fit into kMaxArenaBytes
+inline constexpr int kMaxThreads = 4096;
 
 inline size_t Ix(int64_t index) { return static_cast<size_t>(index); }
 template <typename... Args>
@@ -116,6 +119,8 @@ struct ProgramFacts {
 // Bytes from the first to past the last element of a view; false on overflow or a malformed view.
 bool ViewBytes(const TensorType& type, const std::vector<int64_t>& strides, uint64_t* bytes);
 bool CheckedShape(const Shape& shape);
+// A tile's bytes are laid out on the wire and in slots as in its master.
+bool OneForm(const Schedule& schedule, const Tile& tile);
 std::vector<int64_t> DenseStrides(const Shape& shape);
 std::string Describe(const Schedule& schedule, const Content& content);
 

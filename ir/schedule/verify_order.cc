@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kMaxUnrolled = 200'000'000;
 constexpr int64_t kMaxPhases = 4096;
+constexpr int64_t kMaxClocks = int64_t{1} << 27;
 
 class Window {
  public:
@@ -25,7 +26,7 @@ class Window {
 
   Status Check(VerifyStats* stats) {
     ZO2_TRY(Size());
-    Prepare();
+    ZO2_TRY(Prepare());
     for (int64_t t = 0; t < iterations_; ++t) {
       for (size_t n = 0; n < facts_.order.size(); ++n) {
         const Spot spot = facts_.order[n];
@@ -87,7 +88,7 @@ class Window {
     return Status();
   }
 
-  void Prepare() {
+  Status Prepare() {
     for (const Lane& lane : p_.lanes) length_.push_back(static_cast<int64_t>(lane.instructions.size()));
     lane_clock_.assign(lanes_, std::vector<int64_t>(lanes_));
     std::vector<std::vector<size_t>> number(lanes_);  // place in the serial order
@@ -106,7 +107,11 @@ class Window {
     edges_.resize(p_.edges.size());
     for (const Edge& e : p_.edges)
       edges_[fill[number[Ix(e.to_lane)][Ix(e.to)]]++] = {source_of_[number[Ix(e.from_lane)][Ix(e.from)]], e.back};
-    clocks_.assign(Ix(sources) * Ix(facts_.max_back + 1) * lanes_, 0);
+    const int64_t clocks = sources * (facts_.max_back + 1) * static_cast<int64_t>(lanes_);  // below 2^32
+    if (clocks > kMaxClocks)
+      return Rejected("program ", p_.name, ": ", p_.edges.size(), " edges that reach up to ", facts_.max_back,
+                      " iterations back are too many to check");
+    clocks_.assign(Ix(clocks), 0);
     // The record ring and who reads it.
     if (p_.purpose == Purpose::kTrain) {
       ring_ = std::min<int64_t>(s_.buffers[Ix(p_.record)].ring, iterations_ / 2);
@@ -123,6 +128,7 @@ class Window {
           lags.push_back(static_cast<int8_t>(LagAt(facts_.master_writes[Ix(facts_.at(spot).tile)], p_.period, r)));
       }
     }
+    return Status();
   }
 
   int64_t* Clock(int64_t source, int64_t t) {

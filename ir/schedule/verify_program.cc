@@ -21,8 +21,9 @@ Status CheckBranches(ProgramFacts* facts) {
   const auto reject = [&](const auto&... args) { return Rejected("program ", p.name, ": ", args...); };
   const bool train = p.purpose == Purpose::kTrain;
   if (p.period < 1 || p.period > (train ? kMaxPeriod : 1)) return reject("its period is ", p.period);
-  if (p.samples < 1 || p.micro_batches < 1 || p.samples > 1 << 14 || p.micro_batches > 1 << 14)
-    return reject("has ", p.samples, " samples of ", p.micro_batches, " micro batches");
+  if (p.samples < 1 || p.micro_batches < 1 || p.samples > kMaxPasses / p.micro_batches)
+    return reject("has ", p.samples, " samples of ", p.micro_batches, " micro batches; 1 to ", kMaxPasses,
+                  " passes can be checked");
   if (!train && facts->passes() != 1) return reject("only train has several passes");
   if (p.max_lag_in < 0 || p.max_lag_out < 0) return reject("its lags are negative");
   if (p.purpose == Purpose::kEvaluate && (p.branches.size() != 1 || !p.branches[0].terms.empty()))
@@ -31,9 +32,10 @@ Status CheckBranches(ProgramFacts* facts) {
   if (train) {
     std::vector<int> plus(Ix(p.samples)), minus(Ix(p.samples));
     for (const Branch& b : p.branches) {
+      // The gradient is (loss+ - loss-) / 2 eps: it knows no other coefficients.
       if (b.terms.size() != 1 || b.terms[0].sample < 0 || b.terms[0].sample >= p.samples ||
-          !std::isfinite(b.terms[0].coefficient) || b.terms[0].coefficient == 0)
-        return reject("a branch of train must be one term, a coefficient times z of one of its samples");
+          std::fabs(b.terms[0].coefficient) != 1)
+        return reject("a branch of train must be one term, +1 or -1 times z of one of its samples");
       ++(b.terms[0].coefficient > 0 ? plus : minus)[Ix(b.terms[0].sample)];
     }
     for (size_t i = 0; i < plus.size(); ++i)
@@ -91,8 +93,11 @@ Status CheckHostSide(const ProgramFacts& facts) {
     if (!IsBuffer(s, p.record, BufferKind::kRecord, record) || !OnDevice(s, p.record) ||
         !IsBuffer(s, p.record_host, BufferKind::kRecord, record) || OnDevice(s, p.record_host))
       return reject("lacks its record rings, on the device and on the host, of ", record, " bytes a record");
-  } else if (p.record != -1 && (facts.train == nullptr || p.record != facts.train->record)) {
-    return reject("has a record ring that is not train's");
+  } else {
+    if (p.record != -1 && (facts.train == nullptr || p.record != facts.train->record))
+      return reject("has a record ring that is not train's");
+    if (p.control != -1 || p.control_staging != -1 || p.record_host != -1)
+      return reject("has buffers for controls or records, which only train makes");
   }
   return Status();
 }
@@ -103,7 +108,8 @@ Status CheckLanes(ProgramFacts* facts) {
   if (p.lanes.size() > 64) return reject("has ", p.lanes.size(), " lanes, more than 64");
   for (size_t l = 0; l < p.lanes.size(); ++l) {
     const Lane& lane = p.lanes[l];
-    if (static_cast<int>(lane.kind) > static_cast<int>(LaneKind::kNet) || lane.threads < 1 || lane.device < 0)
+    if (static_cast<int>(lane.kind) > static_cast<int>(LaneKind::kNet) || lane.threads < 1 ||
+        lane.threads > kMaxThreads || lane.device < 0)
       return reject("lane ", l, " has no kind, threads or device this build knows");
     for (size_t i = 0; i < lane.instructions.size(); ++i) {
       facts->order.push_back({static_cast<LaneId>(l), static_cast<int32_t>(i)});

@@ -1,5 +1,6 @@
 // Format of everything but the programs.
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "ir/schedule/verify_internal.h"
@@ -57,6 +58,8 @@ Status CheckWeights(const Schedule& s) {
     if (!Known(c.storage) || !Known(c.wire) || !Known(c.compute) || c.shape != w.shape)
       return Rejected("weight ", w.name, ": its component has other dtypes or another shape than a plain weight");
     if (c.trainable != w.trainable) return Rejected("weight ", w.name, " and its component differ in being trained");
+    if (!std::isfinite(w.eps_mul) || !std::isfinite(w.lr_mul))
+      return Rejected("weight ", w.name, " has multipliers ", w.eps_mul, " of eps and ", w.lr_mul, " of lr");
     if (w.trainable && !IsFloat(c.storage))
       return Rejected("weight ", w.name, " is trained but stored as ", Name(c.storage));
   }
@@ -140,12 +143,17 @@ Status CheckValues(const Schedule& s, GraphFacts* facts) {
     TensorType type = v.type;
     if (!Known(type.dtype) || !CheckedShape(type.shape) || static_cast<int>(v.kind) > 3)
       return Rejected("value ", v.name, " has no shape, dtype or kind this build knows");
+    if (static_cast<uint64_t>(type.bytes()) > kMaxValueBytes)
+      return Rejected("value ", v.name, " has ", type.bytes(), " bytes, which no memory has");
     if (v.kind == ValueKind::kWeight) {
       if (!InRange(v.weight, s.weights.size())) return Rejected("value ", v.name, " stands for no weight");
       if (type.shape != s.weights[Ix(v.weight)].shape)
         return Rejected("value ", v.name, " has another shape than weight ", s.weights[Ix(v.weight)].name);
       type.dtype = s.weights[Ix(v.weight)].components[0].compute;
     }
+    if ((v.kind != ValueKind::kWeight && v.weight != -1) ||
+        (v.kind != ValueKind::kConstant && (v.constant != -1 || !v.data.empty())))
+      return Rejected("value ", v.name, " has a weight or data that it should not have");
     if (v.kind == ValueKind::kConstant) {
       if (v.data.size() != static_cast<uint64_t>(type.bytes()))
         return Rejected("constant ", v.name, " has ", v.data.size(), " bytes of data for ", type.bytes());
@@ -198,9 +206,10 @@ Status CheckNodes(const Schedule& s, GraphFacts* facts) {
 
 bool CheckedShape(const Shape& shape) {
   if (shape.size() > kMaxRank) return false;
+  int64_t n = 1;  // axes of no elements count too: strides are made of the others
   for (const int64_t d : shape)
-    if (d < 0) return false;
-  return NumElements(shape) < int64_t{1} << 56;
+    if (d < 0 || __builtin_mul_overflow(n, std::max<int64_t>(1, d), &n) || n >= int64_t{1} << 56) return false;
+  return true;
 }
 
 Status VerifyTables(const Schedule& s, GraphFacts* facts) {

@@ -10,8 +10,28 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define ZO2_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ZO2_ASAN 1
+#endif
+#endif
+#ifdef ZO2_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace zo2 {
 namespace {
+
+// The rest of a map's last page reads as zeros. Under AddressSanitizer it is out of bounds, as it is meant to be.
+void GuardEnd([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size, [[maybe_unused]] bool on) {
+#ifdef ZO2_ASAN
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), rest = (page - size % page) % page;
+  if (on) ASAN_POISON_MEMORY_REGION(data + size, rest);
+  if (!on) ASAN_UNPOISON_MEMORY_REGION(data + size, rest);
+#endif
+}
 
 Status Failed(const char* what, const std::string& path) {
   return Invalid("cannot ", what, " ", path, ": ", std::strerror(errno));
@@ -61,7 +81,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  GuardEnd(data_, size_, false);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
@@ -78,6 +100,7 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   if (data == MAP_FAILED) return Failed("map", path);
   file.data_ = static_cast<const std::byte*>(data);
   file.size_ = size;
+  GuardEnd(file.data_, size, true);
   return file;
 }
 
@@ -108,7 +131,7 @@ AtomicFile::~AtomicFile() { Abandon(); }
 void AtomicFile::Abandon() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
   fd_ = -1;
 }
 
@@ -116,9 +139,15 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
   static std::atomic<int> counter{0};
   AtomicFile file;
   file.path_ = path;
-  file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
-  file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (file.fd_ < 0) return Failed("create", file.temporary_);
+  struct stat info;
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    // A device or a pipe (/dev/stdout, /dev/null): written as it is, never replaced by a file.
+    file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  } else {
+    file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
+    file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  }
+  if (file.fd_ < 0) return Failed("create", path);
   return file;
 }
 
@@ -130,7 +159,7 @@ Status AtomicFile::Append(std::span<const std::byte> bytes) {
     // Linux writes at most about 2 GiB per call.
     ssize_t written = ::write(fd_, data, left < (size_t{1} << 30) ? left : (size_t{1} << 30));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return Failed("write", temporary_);
+    if (written < 0) return Failed("write", path_);
     data += written;
     left -= static_cast<size_t>(written);
   }
@@ -144,8 +173,10 @@ Status AtomicFile::Append(std::string_view text) {
 
 Status AtomicFile::Commit() {
   if (fd_ < 0) return Internal("a second commit of ", path_);
-  if (::fsync(fd_) != 0) return Failed("write", temporary_);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return Failed("create", path_);
+  if (!temporary_.empty()) {
+    if (::fsync(fd_) != 0) return Failed("write", path_);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return Failed("create", path_);
+  }
   ::close(fd_);
   fd_ = -1;
   SyncFolder(path_);

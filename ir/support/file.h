@@ -47,7 +47,8 @@ class MappedFile {
 Result<std::string> ReadFile(const std::string& path);
 
 // Writes a file under a temporary name in the same folder; Commit makes it durable (fsync) and renames it.
-// Destroyed without Commit, it leaves nothing behind and what stood at `path` is untouched.
+// Destroyed without Commit, it leaves nothing behind and what stood at `path` is untouched. A `path` that is no regular
+// file (a device, a pipe) is written to directly.
 class AtomicFile {
  public:
   AtomicFile() = default;

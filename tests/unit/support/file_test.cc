@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 #include "ir/support/crc32.h"
@@ -52,6 +53,18 @@ TEST(File, AbandonedWriteLeavesTheOldFile) {
   EXPECT_EQ(*ReadFile(path), "old");
   ASSERT_TRUE(file->Commit().ok());
   EXPECT_EQ(*ReadFile(path), "new");
+}
+
+TEST(File, ADeviceIsWrittenToAndNotReplaced) {
+  const std::string path = Temp("device");  // a link: even a wrong rename harms nothing but it
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink("/dev/null", path);
+  EXPECT_TRUE(WriteFile(path, "text").ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(path));
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink("/dev/full", path);
+  EXPECT_NE(WriteFile(path, "text").message().find("cannot write " + path), std::string::npos);
+  EXPECT_TRUE(std::filesystem::is_symlink(path));
 }
 
 TEST(File, ErrorsNameThePath) {
