@@ -11,6 +11,8 @@ namespace {
 
 enum class Role { kMatrix, kTable, kScale, kBias, kAdd, kMul, kOther };
 
+constexpr size_t kLongestChain = 16;
+
 // One use of an initializer, possibly through nodes that only forward it.
 struct Use {
   int node, operand;
@@ -187,7 +189,8 @@ class Identifier {
           if (perm == nullptr || (perm->ints_size() == 2 && perm->ints(0) == 1))
             view.transposed = !view.transposed;
         }
-        if (forwards) {
+        // Every view has its own chain; no exporter makes one that is long.
+        if (forwards && view.chain.size() < kLongestChain) {
           if (op == "Identity" && !IsAnonymous(node.output(0)) && IsDotted(node.output(0)))
             view.given = node.output(0);
           view.chain.push_back(i);

@@ -32,7 +32,7 @@
 namespace zo2 {
 
 // What an operand of an ONNX node is, where it is a weight.
-struct WeightOperand {
+struct OperandWeight {
   WeightId weight = -1;
   bool transposed = false;  // the operand is the transpose of the weight's logical layout
   std::string root;         // the initializer it comes from
@@ -41,7 +41,7 @@ struct WeightOperand {
 
 struct Identity {
   std::vector<Weight> weights;  // places name initializers; tensor ids are not assigned yet
-  std::map<std::pair<int, int>, WeightOperand> operands;  // (node, operand) -> weight
+  std::map<std::pair<int, int>, OperandWeight> operands;  // (node, operand) -> weight
   std::set<int> views;  // nodes that only forward a weight: not to be lowered
   std::vector<std::string> notes;
 };

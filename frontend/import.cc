@@ -127,6 +127,10 @@ class Importer {
       if (!dtype)
         return Invalid(file_.path(), ": input ", input.name(), " has ONNX element type ",
                        declared.elem_type(), ", which is not supported");
+      if (BindScalar(input.name(), *dtype, declared)) {
+        used.insert(input.name());
+        continue;
+      }
       TensorType type{Compute(*dtype), {}};
       for (int axis = 0; axis < declared.shape().dim_size(); ++axis) {
         const auto& dim = declared.shape().dim(axis);
@@ -174,16 +178,31 @@ class Importer {
       return text;
     };
     if (!open.empty()) {
-      std::string example;
+      std::string example, unknown;
       for (const std::string& s : open) example += (example.empty() ? "" : ",") + s + "=N";
+      for (const auto& [name, size] : options_.bind)
+        if (used.count(name) == 0) unknown += (unknown.empty() ? "; it has no dimension named " : ", ") + name;
       return Invalid(file_.path(), " has dimensions without a size: ", join(open), "; bind them with --bind ",
-                     example);
+                     example, unknown);
     }
     for (const auto& [name, size] : options_.bind)
       if (used.count(name) == 0)
         return Invalid(file_.path(), " has no dimension named ", name,
                        names.empty() ? "; all its dimensions are fixed" : "; it has " + join(names));
     return {};
+  }
+
+  // An input that is one whole number for all examples (logits_to_keep) is the constant that it is bound to.
+  bool BindScalar(const std::string& name, DType dtype, const onnx::TypeProto::Tensor& declared) {
+    if (dtype != DType::kI64 || !declared.has_shape() || declared.shape().dim_size() > 0) return false;
+    auto it = options_.bind.find(name);
+    if (it == options_.bind.end()) {
+      graph_.notes.push_back("input: " + name + " is one number for all examples; fix it with --bind " + name + "=N");
+      return false;
+    }
+    values_[name] = lowering_.Constant(HostTensor::Of<int64_t>(dtype, {}, {it->second}), name);
+    graph_.notes.push_back("input: " + name + " is fixed at " + std::to_string(it->second));
+    return true;
   }
 
   ValueId WeightValue(WeightId id) {
@@ -217,7 +236,7 @@ class Importer {
     lowering_.operands.clear();
     lowering_.results.clear();
     for (int k = 0; k < node.input_size(); ++k) {
-      Operand operand;
+      NodeOperand operand;
       auto weight = identity_.operands.find({index, k});
       if (weight != identity_.operands.end()) {
         operand = {WeightValue(weight->second.weight), true, weight->second.transposed};

@@ -37,12 +37,14 @@ namespace zo2 {
 struct ImportOptions {
   // Symbolic input dimension -> size, by the name the file declares ("batch", "sequence"). A dimension
   // without a name is bound as INPUT.AXIS ("input_ids.1"). An input of rank 2 whose dims are called otherwise
-  // also takes "batch" for axis 0 and "seq" for axis 1 where no dimension of that name exists.
+  // also takes "batch" for axis 0 and "seq" for axis 1 where no dimension of that name exists. An int64 input
+  // without axes becomes the constant that its name is bound to.
   std::map<std::string, int64_t> bind;
   // A .safetensors file, an index .json of shards, or a folder of them, whose tensors override the file's
   // weights by name (any alias or place name, as is or transposed). Empty: none.
   std::string weights;
-  // A folded constant larger than this is not made: the nodes stay in the graph.
+  // A folded constant larger than this is not made: the nodes stay in the graph. Nor is one that would take all
+  // folded constants together past 16 times this, in bytes or in operations.
   int64_t max_fold_bytes = int64_t{64} << 20;
 };
 

@@ -105,6 +105,20 @@ std::optional<ValueId> Lowering::Trivial(Op op, const std::vector<ValueId>& inpu
   return std::nullopt;
 }
 
+// A file of a few bytes can ask for many large results, or for little that takes long: both are bounded.
+bool Lowering::Affordable(Op op, const std::vector<const TensorType*>& inputs, const TensorType& out,
+                          const Attrs& attrs) {
+  constexpr double kResults = 16;  // times max_fold_bytes: all results together, and all operations
+  const double most = kResults * static_cast<double>(max_fold_bytes_);
+  double work = Row(op).flops(inputs, attrs) + static_cast<double>(out.elements());
+  for (const TensorType* input : inputs) work += input == nullptr ? 0 : static_cast<double>(input->elements());
+  const auto bytes = static_cast<double>(out.bytes());
+  if (out.bytes() > max_fold_bytes_ || folded_bytes_ + bytes > most || fold_work_ + work > most) return false;
+  folded_bytes_ += bytes;
+  fold_work_ += work;
+  return true;
+}
+
 Result<ValueId> Lowering::Emit(Op op, std::vector<ValueId> inputs, Attrs attrs) {
   while (!inputs.empty() && inputs.back() < 0) inputs.pop_back();
   std::string key(Name(op));
@@ -129,7 +143,7 @@ Result<ValueId> Lowering::Emit(Op op, std::vector<ValueId> inputs, Attrs attrs) 
   ValueId result = -1;
   if (auto same = Trivial(op, inputs, out[0], attrs)) {
     result = *same;
-  } else if (constant && out[0].bytes() <= max_fold_bytes_) {
+  } else if (constant && Affordable(op, types, out[0], attrs)) {
     std::vector<HostTensor> tensors;
     for (ValueId id : inputs) tensors.push_back(id < 0 ? HostTensor{} : Tensor(id));
     std::vector<const HostTensor*> pointers;
@@ -164,7 +178,7 @@ Result<ValueId> Lowering::Slice(ValueId x, int64_t axis, int64_t begin, int64_t 
               {{"starts", List{begin}}, {"ends", List{end}}, {"axes", List{axis}}, {"steps", List{1}}});
 }
 
-Result<ValueId> Lowering::Plain(const Operand& operand) {
+Result<ValueId> Lowering::Plain(const NodeOperand& operand) {
   if (!operand.transposed) return operand.id;
   return Emit(Op::kTranspose, {operand.id}, {{"perm", std::vector<int64_t>{1, 0}}});
 }

@@ -22,7 +22,7 @@
 namespace zo2 {
 
 // An operand of the node being lowered.
-struct Operand {
+struct NodeOperand {
   ValueId id = -1;  // -1: absent
   bool weight = false;
   bool transposed = false;  // weights only: the operand is the transpose of value `id`
@@ -30,6 +30,7 @@ struct Operand {
 
 class Lowering {
  public:
+  // max_fold_bytes: see ImportOptions.
   Lowering(Graph* graph, int64_t max_fold_bytes) : graph_(*graph), max_fold_bytes_(max_fold_bytes) {}
 
   // ---- building ----
@@ -41,7 +42,7 @@ class Lowering {
   Result<ValueId> Cast(ValueId x, DType to);
   Result<ValueId> Slice(ValueId x, int64_t axis, int64_t begin, int64_t end);
   // An operand as a plain value: a transposed weight becomes a transpose node.
-  Result<ValueId> Plain(const Operand& operand);
+  Result<ValueId> Plain(const NodeOperand& operand);
 
   // ---- asking ----
   const TensorType& type(ValueId id) const { return graph_.value(id).type; }
@@ -56,7 +57,7 @@ class Lowering {
   // ---- the node at hand, set by the importer ----
   const onnx::NodeProto* node = nullptr;
   int64_t opset = 0;
-  std::vector<Operand> operands;
+  std::vector<NodeOperand> operands;
   std::vector<ValueId> results;  // filled by the lowering function, one per output of the node
 
   bool Has(size_t i) const { return i < operands.size() && operands[i].id >= 0; }
@@ -67,13 +68,17 @@ class Lowering {
   std::optional<std::vector<int64_t>> IntList(const char* attribute) const;
   const onnx::AttributeProto* Attribute(const char* name) const;
   Graph& graph() { return graph_; }
+  int64_t max_fold_bytes() const { return max_fold_bytes_; }
 
  private:
   std::optional<ValueId> Trivial(Op op, const std::vector<ValueId>& inputs, const TensorType& out,
                                  const Attrs& attrs);
   ValueId NewValue(ValueKind kind, TensorType type);
+  // Whether a node whose operands are known is evaluated, and counts it.
+  bool Affordable(Op op, const std::vector<const TensorType*>& inputs, const TensorType& out, const Attrs& attrs);
   Graph& graph_;
   int64_t max_fold_bytes_;
+  double folded_bytes_ = 0, fold_work_ = 0;  // so far: bytes of results, operations
   std::unordered_map<std::string, ValueId> known_;      // op, operands and attributes -> value
   std::unordered_map<std::string, ValueId> constants_;  // type and digest of the bytes -> value
 };

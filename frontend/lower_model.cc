@@ -9,7 +9,7 @@ namespace {
 using List = std::vector<int64_t>;
 
 // x[..., in] by a 2-d weight, whatever its layout.
-Result<ValueId> Linear(Lowering& l, ValueId x, const Operand& weight, bool flipped, ValueId bias) {
+Result<ValueId> Linear(Lowering& l, ValueId x, const NodeOperand& weight, bool flipped, ValueId bias) {
   const bool out_in = weight.transposed != flipped;  // the logical layout is [out, in]
   return l.Emit(Op::kLinear, {x, weight.id, bias}, {{"trans_w", int64_t{out_in}}});
 }

@@ -1,6 +1,7 @@
 // Ops that make, move and reshape tensors; whatever only computes shapes folds away here.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "frontend/lower.h"
 #include "frontend/onnx_file.h"
@@ -84,14 +85,15 @@ Result<void> Range(Lowering& l) {
     if (i == 0) first = id;
   }
   const double count = std::ceil((bounds[1] - bounds[0]) / bounds[2]);
-  if (!(count <= double(int64_t{1} << 30)))
+  if (!(count <= static_cast<double>(l.max_fold_bytes() / 8)))
     return Invalid("a range of ", count, " elements is not supported");
   const auto n = static_cast<int64_t>(std::max(count, 0.0));
   auto fill = [&]<typename T>() {
     std::vector<T> values;
-    for (int64_t i = 0; i < n; ++i)
-      values.push_back(
-          static_cast<T>(static_cast<T>(bounds[0]) + static_cast<T>(i) * static_cast<T>(bounds[2])));
+    // Integers that overflow on the way wrap, and end where they should.
+    using Sum = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
+    const Sum start = static_cast<Sum>(static_cast<T>(bounds[0])), delta = static_cast<Sum>(static_cast<T>(bounds[2]));
+    for (int64_t i = 0; i < n; ++i) values.push_back(static_cast<T>(start + static_cast<Sum>(i) * delta));
     return l.Constant(HostTensor::Of<T>(l.type(first).dtype, {n}, values));
   };
   switch (l.type(first).dtype) {
@@ -185,8 +187,9 @@ Result<void> Flatten(Lowering& l) {
   int64_t axis = l.Int("axis", 1);
   if (axis < 0) axis += rank;
   if (axis < 0 || axis > rank) return Invalid("axis ", axis, " is out of range for ", rank, " axes");
-  Shape shape = {1, 1};
-  for (int64_t i = 0; i < rank; ++i) shape[i < axis ? 0 : 1] *= l.shape(x)[static_cast<size_t>(i)];
+  const Shape from = l.shape(x);
+  const Shape shape = {NumElements({from.data(), static_cast<size_t>(axis)}),
+                       NumElements({from.data() + axis, static_cast<size_t>(rank - axis)})};
   ZO2_ASSIGN(ValueId y, l.Reshape(x, shape));
   l.results = {y};
   return {};
@@ -334,6 +337,17 @@ Result<void> SliceOp(Lowering& l) {
   return {};
 }
 
+// Ids that are known already (positions of the bound sequence) must be within the axis.
+Result<void> CheckIds(const Lowering& l, ValueId ids, int64_t axis_size) {
+  if (!l.IsConstant(ids)) return {};
+  ZO2_ASSIGN(List known, l.Ints(ids, "ids"));
+  for (int64_t id : known)
+    if (id < -axis_size || id >= axis_size)
+      return Invalid("it takes index ", id, " of an axis of ", axis_size,
+                     "; are the dimensions bound to more than the model has positions for?");
+  return {};
+}
+
 template <Op op>
 Result<void> GatherOp(Lowering& l) {
   ZO2_ASSIGN(ValueId x, l.In(0));
@@ -345,6 +359,7 @@ Result<void> GatherOp(Lowering& l) {
   } else {
     ZO2_ASSIGN(int64_t axis, Normalize(l.Int("axis", 0), Rank(l, x)));
     attrs["axis"] = axis;
+    ZO2_TRY(CheckIds(l, ids, l.shape(x)[static_cast<size_t>(axis)]));
   }
   ZO2_ASSIGN(ValueId y, l.Emit(op, {x, ids}, attrs));
   l.results = {y};
@@ -397,8 +412,9 @@ Result<void> Trilu(Lowering& l) {
   int64_t k = 0;
   if (l.Has(1)) {
     ZO2_ASSIGN(ValueId id, l.In(1));
-    ZO2_ASSIGN(double number, l.Number(id, "k"));
-    k = static_cast<int64_t>(number);
+    ZO2_ASSIGN(List number, l.Ints(id, "k"));
+    if (number.size() != 1) return Invalid("its k is not one number");
+    k = number[0];
   }
   ZO2_ASSIGN(ValueId y, l.Emit(Op::kTrilu, {x}, {{"upper", l.Int("upper", 1)}, {"k", k}}));
   l.results = {y};

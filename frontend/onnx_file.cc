@@ -346,6 +346,13 @@ Result<HostTensor> OnnxFile::Read(const std::string& name) const {
     return Invalid(path_, ": the constant ", name, " is needed to plan, but its file ", tensor->range.file,
                    " is not there");
   ZO2_ASSIGN(std::span<const std::byte> bytes, Bytes(*tensor));
+  // A constant is copied, and any number of them may lie in the same bytes.
+  uint64_t files = 1 << 20;
+  for (const auto& [file, map] : maps_) files += map.bytes().size();
+  read_ += bytes.size();
+  if (read_ > 4 * files)
+    return Invalid(path_, ": its constants overlap in ", tensor->range.file, ", so often that they are ",
+                   "larger than all its files: save the model again with onnx.save");
   return HostTensor{{tensor->dtype, tensor->shape},
                     std::make_shared<std::vector<std::byte>>(bytes.begin(), bytes.end())};
 }

@@ -67,6 +67,7 @@ class OnnxFile {
   int64_t opset_ = 0;
   std::map<std::string, StoredTensor> tensors_;
   mutable std::map<std::string, MappedFile> maps_;
+  mutable uint64_t read_ = 0;  // bytes of external tensors so far
 };
 
 // The tensor's values from its typed fields or raw_data (not external).

@@ -4,12 +4,12 @@
 #include <numeric>
 #include <random>
 
+#include "planner/arith.h"
+
 namespace zo2 {
 namespace {
 
 constexpr double kWork = 1e7;  // pairs of items looked at by the local search
-
-uint64_t AlignUp(uint64_t n, uint64_t a) { return (n + a - 1) / a * a; }
 
 uint64_t LowerBound(std::span<const ArenaItem> items) {
   std::vector<std::pair<int64_t, int64_t>> events;  // time, change; ends sort before begins

@@ -4,22 +4,21 @@
 #include <numeric>
 #include <set>
 
+#include "planner/arith.h"
+
 namespace zo2 {
-namespace {
-size_t Ix(int64_t i) { return static_cast<size_t>(i); }
-}  // namespace
 
 Demand MeasureDemand(const PlanInput& in) {
   Demand d;
   const Partition& p = *in.partition;
   d.uploads.assign(p.tiles.size(), 0);
-  if (in.train == nullptr) return d;
-  const Layout& layout = *in.train;
+  const bool train = in.train != nullptr;
+  const Layout& layout = train ? *in.train : *in.evaluate;
   const Graph& g = *in.graph;
   std::vector<ValueId> roots = RootValues(g);
-  const int passes = in.options->samples * in.options->micro_batches;
+  const int passes = train ? in.options->samples * in.options->micro_batches : 1;
   std::set<TileId> groups;
-  std::vector<double> calls(p.tiles.size(), 0);
+  std::vector<double> prepare(p.tiles.size(), 0);  // seconds per upload
   for (NodeId id : layout.calls) {
     auto operands = WeightOperands(g, roots, id);
     const int parts = NumParts(p, operands);
@@ -32,9 +31,14 @@ Demand MeasureDemand(const PlanInput& in) {
         if (p.cut[Ix(w.weight)] && parts > 1) begin = part.begin, end = part.end;
         if (!p.grouped[Ix(part.tile)] || groups.insert(part.tile).second) now.insert(part.tile);
       }
-      d.compute += passes * branches * in.cost->Call(id, begin, end);
+      for (TileId t : now) {
+        ++d.uploads[Ix(t)];
+        d.uses.push_back({t, 0});
+      }
+      const double seconds = branches * in.cost->Call(id, begin, end);
+      d.compute += passes * seconds;
       d.instructions += int64_t{passes} * branches;
-      for (TileId t : now) ++d.uploads[Ix(t)];
+      if (!d.uses.empty()) d.uses.back().seconds += seconds;
     }
   }
   for (size_t t = 0; t < p.tiles.size(); ++t) {
@@ -47,61 +51,84 @@ Demand MeasureDemand(const PlanInput& in) {
     // The first prepare of an iteration applies one update; the others find it applied. A branch buffer per sign.
     const bool used = per_pass > 0;
     const int branches = !used ? 0 : tile.trainable ? 2 : 1;
-    if (d.uploads[t] > 0)
-      d.compute += in.cost->Prepare(tile, p.weights, tile.trainable ? 1 : 0, branches, tile.trainable, false) +
-                   (d.uploads[t] - 1) * in.cost->Prepare(tile, p.weights, 0, branches, tile.trainable, false);
+    if (d.uploads[t] == 0) continue;
+    const double updating = in.cost->Prepare(tile, p.weights, tile.trainable ? 1 : 0, branches, tile.trainable, false);
+    const double other = in.cost->Prepare(tile, p.weights, 0, branches, tile.trainable, false);
+    d.compute += updating + (d.uploads[t] - 1) * other;
+    prepare[t] = (updating + (d.uploads[t] - 1) * other) / d.uploads[t];
   }
-  d.compute += in.cost->Gradient();
+  for (Demand::Use& use : d.uses) use.seconds += prepare[Ix(use.tile)];
+  if (train) d.compute += in.cost->Gradient();
   return d;
 }
 
+namespace {
+
+// What a tile takes when it is streamed, K = 1.
+struct Load {
+  double bytes = 0;
+  double up = 0, down = 0;            // seconds of copies
+  double up_wire = 0, down_wire = 0;  // of those, without the latency
+  double normals = 0;                 // of one update more
+};
+
+// The least sum of one of the loads when `room` bytes are resident, tiles split at will: a continuous knapsack.
+double LeastSum(std::vector<Load> loads, double room, double Load::*load) {
+  std::sort(loads.begin(), loads.end(), [&](const Load& a, const Load& b) { return a.*load * b.bytes > b.*load * a.bytes; });
+  double sum = 0;
+  for (const Load& l : loads) {
+    const double kept = std::clamp(room, 0.0, l.bytes);
+    room -= kept;
+    if (l.bytes > 0) sum += (1 - kept / l.bytes) * l.*load;
+  }
+  return sum;
+}
+
+}  // namespace
+
 Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
-  Bound b;
-  b.compute = demand.compute;
   const Partition& p = *in.partition;
   Decision nothing;
   nothing.resident.assign(p.tiles.size(), true);
-  MemoryUse use = MeasureMemory(in, nothing);
-  double fixed = static_cast<double>(use.constants + use.records + use.temporary);
-  double all = 0;
-  uint64_t smallest = UINT64_MAX;
-  std::vector<size_t> order(p.tiles.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  for (const Tile& t : p.tiles) {
-    all += static_cast<double>(t.bytes);
-    smallest = std::min(smallest, t.wire_bytes);
-  }
-  double room = budget == 0 ? all : static_cast<double>(budget) - fixed;
-  if (room < all) room -= static_cast<double>(std::min<uint64_t>(smallest, UINT64_MAX));  // something passes through a slot
-  std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
-    if (demand.uploads[x] != demand.uploads[y]) return demand.uploads[x] > demand.uploads[y];
-    return p.tiles[x].trainable > p.tiles[y].trainable;
-  });
-  double streamed_down = 0, normals = 0;  // of one write-back of everything streamed; of one update of it
-  for (size_t t : order) {
+  const MemoryUse use = MeasureMemory(in, nothing);
+  std::vector<Load> loads;
+  double all = 0, smallest = 0;
+  for (size_t t = 0; t < p.tiles.size(); ++t) {
     const Tile& tile = p.tiles[t];
-    double bytes = static_cast<double>(tile.bytes);
-    double kept = std::clamp(room, 0.0, bytes);
-    room -= kept;
-    b.resident_bytes += kept;
-    double share = bytes > 0 ? 1 - kept / bytes : 0;
-    b.up += share * demand.uploads[t] * in.cost->Upload(tile.wire_bytes);
-    if (!tile.trainable) continue;
-    streamed_down += share * in.cost->Download(tile.bytes);
-    normals += share * (in.cost->Prepare(tile, p.weights, 2, 2, true, false) - in.cost->Prepare(tile, p.weights, 1, 2, true, false));
+    const double uploads = demand.uploads[t];
+    Load l;
+    l.bytes = static_cast<double>(tile.bytes);
+    l.up = uploads * in.cost->Upload(tile.wire_bytes);
+    l.up_wire = l.up - uploads * in.cost->Upload(0);
+    if (tile.trainable) {
+      l.down = in.cost->Download(tile.bytes);
+      l.down_wire = l.down - in.cost->Download(0);
+      l.normals = in.cost->Prepare(tile, p.weights, 2, 2, true, false) - in.cost->Prepare(tile, p.weights, 1, 2, true, false);
+    }
+    loads.push_back(l);
+    all += l.bytes;
+    const auto wire = static_cast<double>(tile.wire_bytes);
+    smallest = t == 0 ? wire : std::min(smallest, wire);
   }
+  double room = static_cast<double>(budget) - static_cast<double>(use.constants + use.records + use.temporary);
+  if (budget == 0) room = all;
+  if (room < all) room = std::max(0.0, room - smallest);  // something passes through a slot
+  // Each sum at its own least: no choice of residents has all of them lower.
+  const double up = LeastSum(loads, room, &Load::up), down = LeastSum(loads, room, &Load::down);
+  const double up_wire = LeastSum(loads, room, &Load::up_wire), down_wire = LeastSum(loads, room, &Load::down_wire);
+  const double normals = LeastSum(loads, room, &Load::normals);
+  // Where both directions run, each keeps `duplex` of its rate; one after the other they need no more than twice.
+  const double slow = std::min(1.0, 1 / in.machine->link_duplex - 1);
   // Writing back every K steps saves downloads (and what they take from uploads) and costs (K - 1) / 2 more updates
   // applied on average. Any mixture of two neighbouring K is allowed: with both lines straight in the mixture, the best
   // is at an end or where they cross.
-  const double slow = 1 / in.machine->link_duplex - 1;
   struct Point {
     double compute, up, down;
     double most() const { return std::max({compute, up, down}); }
   };
   auto at = [&](int k) {
-    double down = streamed_down / k;
-    double both = std::min(b.up, down) * slow;
-    return Point{demand.compute + normals * (k - 1) / 2, b.up + both, down + both};
+    const double both = std::min(up_wire, down_wire / k) * slow;
+    return Point{demand.compute + normals * (k - 1) / 2, up + both, down / k + both};
   };
   const int forced = in.options->writeback_every;
   Point best = at(forced > 0 ? forced : 1);
@@ -115,11 +142,13 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
         if (mix(m).most() < best.most()) best = mix(m);
     }
   }
+  Bound b;
   b.compute = best.compute;
   b.up = best.up;
   b.down = best.down;
   b.seconds = best.most();
   b.binding = b.seconds == b.compute ? "compute" : b.seconds == b.up ? "h2d" : "d2h";
+  b.resident_bytes = std::clamp(room, 0.0, all);
   return b;
 }
 

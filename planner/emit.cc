@@ -3,16 +3,14 @@
 
 #include <algorithm>
 
+#include "planner/arith.h"
 #include "planner/emit_program.h"
 
 namespace zo2 {
 namespace {
 
-size_t Ix(int64_t i) { return static_cast<size_t>(i); }
 constexpr ArenaId kDevice = 0, kHost = 1;
 constexpr uint32_t kStagingRing = 4, kResultRing = 8;
-
-uint64_t AlignUp(uint64_t n, uint64_t a) { return (n + a - 1) / a * a; }
 
 // Hands out ranges of one arena one after the other.
 class Bump {

@@ -30,7 +30,7 @@ struct Decision {
   std::vector<bool> resident;    // per tile: its master is on the device
   int slots = 0;                 // S; 0 when nothing is streamed
   int writeback_every = 1;       // K
-  bool block_granular = false;   // the published ZO2 schedule's order: see greedy.h
+  bool block_granular = false;   // the published ZO2 schedule's order: see fixed.cc
 };
 
 // Everything that does not depend on decisions.

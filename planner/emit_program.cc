@@ -1,22 +1,12 @@
 #include "planner/emit_program.h"
 
 #include <algorithm>
-#include <set>
+
+#include "planner/arith.h"
+#include "planner/emit_tiles.h"
 
 namespace zo2 {
 namespace {
-
-size_t Ix(int64_t i) { return static_cast<size_t>(i); }
-constexpr LaneId kCompute = 0, kUp = 1, kDown = 2;
-
-Operand Bytes(BufferId buffer, uint64_t bytes, AccessMode access, uint64_t offset = 0) {
-  Operand o;
-  o.buffer = buffer;
-  o.offset = offset;
-  o.type = {DType::kU8, {static_cast<int64_t>(bytes)}};
-  o.access = access;
-  return o;
-}
 
 std::vector<int64_t> Strides(const Shape& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
@@ -27,32 +17,9 @@ std::vector<int64_t> Strides(const Shape& shape) {
 class ProgramEmitter {
  public:
   ProgramEmitter(const PlanInput& in, const Decision& d, const Placement& place, const Schedule& tables, Purpose purpose)
-      : in_(in), graph_(*in.graph), partition_(*in.partition), d_(d), place_(place), s_(tables), roots_(RootValues(*in.graph)) {
-    p_.purpose = purpose;
-    p_.name = std::string(Name(purpose));
-    p_.lanes.resize(3);
-    p_.lanes[kCompute].kind = LaneKind::kCompute;
-    p_.lanes[kCompute].threads = in.machine->compute_threads;
-    p_.lanes[kUp].kind = LaneKind::kH2D;
-    p_.lanes[kDown].kind = LaneKind::kD2H;
-    slots_.resize(place.slots.size());
-    written_.assign(partition_.tiles.size(), false);
-    down_.assign(partition_.tiles.size(), -1);
-    upload_.assign(partition_.tiles.size(), -1);
-    const bool train = purpose == Purpose::kTrain;
-    period_ = train ? d.writeback_every : 1;
-    p_.period = period_;
-    p_.max_lag_in = d.writeback_every;
-    p_.max_lag_out = purpose == Purpose::kFlush ? 0 : d.writeback_every;
+      : in_(in), graph_(*in.graph), partition_(*in.partition), d_(d), place_(place), s_(tables), roots_(RootValues(*in.graph)),
+        p_(NewProgram(purpose)), tiles_(in, d, place.slots, tables, &p_) {
     p_.record = place.record;
-    due_.assign(partition_.tiles.size(), ~0ull);
-    // Write-backs are staggered: in every iteration each K-th streamed tile is due, so that no step is heavier.
-    if (period_ > 1) {
-      int next = 0;
-      for (size_t t = 0; t < due_.size(); ++t)
-        if (!d.resident[t] && partition_.tiles[t].trainable) due_[t] = 1ull << (next++ % period_);
-    }
-    MeasureDuplex();
   }
 
   Program Forward(const Layout& layout, const StagedProgram& staged) {
@@ -75,27 +42,28 @@ class ProgramEmitter {
     p_.loss_count_host = staged.loss_count;
     UploadInputs(staged);
     const int passes = p_.samples * p_.micro_batches;
-    for (pass_ = 0; pass_ < passes; ++pass_) {
+    for (int pass = 0; pass < passes; ++pass) {
+      tiles_.pass = pass;
       prepared_groups_.clear();
       for (NodeId node : layout.calls) EmitNode(node);
-      EndBlock();
+      tiles_.EndBlock();
     }
-    pass_ = passes - 1;
-    if (train) UpdateUnused();
-    EndBlock();
+    if (train) tiles_.UpdateUnused();
+    tiles_.EndBlock();
     if (train) EmitGradient(staged);
     DownloadResults(staged);
-    CloseRings();
-    if (p_.purpose == Purpose::kTrain && d_.block_granular && !p_.lanes[kUp].instructions.empty() && first_tile_up_ >= 0)
-      AddEdge(kCompute, Last(kCompute), kUp, first_tile_up_, 1);  // no overlap across steps
+    for (auto [v, up] : input_up_) {  // a ring copy is free when its last reader is done
+      auto it = input_last_.find(v);
+      if (it != input_last_.end()) tiles_.AddEdge(kCompute, it->second, kUp, up, 2);
+    }
+    tiles_.Close();
     return std::move(p_);
   }
 
   Program Flush() {
-    for (size_t t = 0; t < partition_.tiles.size(); ++t)
-      if (partition_.tiles[t].trainable) Prepare(static_cast<TileId>(t), {}, {});
-    EndBlock();
-    CloseRings();
+    tiles_.UpdateUnused();
+    tiles_.EndBlock();
+    tiles_.Close();
     return std::move(p_);
   }
 
@@ -103,155 +71,13 @@ class ProgramEmitter {
   const Value& value(ValueId id) const { return graph_.value(id); }
   BufferId temp(int index) const { return place_.temps[Ix(index)]; }
   const Tile& tile(TileId id) const { return s_.tiles[Ix(id)]; }
-  int32_t Last(LaneId lane) const { return static_cast<int32_t>(p_.lanes[Ix(lane)].instructions.size()) - 1; }
-  int first_branch() const { return 2 * (pass_ / p_.micro_batches); }  // of this pass
-  int micro() const { return pass_ % p_.micro_batches; }
-
-  int32_t Add(LaneId lane, Instruction i) {
-    i.seq = seq_++;
-    i.pass = pass_;
-    p_.lanes[Ix(lane)].instructions.push_back(std::move(i));
-    return Last(lane);
-  }
-  void AddEdge(LaneId from_lane, int32_t from, LaneId to_lane, int32_t to, int32_t back = 0) {
-    p_.edges.push_back({from_lane, from, to_lane, to, back});
-  }
-
-  // Shares of their time in which uploads and downloads of weights overlap, for the cost of each.
-  void MeasureDuplex() {
-    if (p_.purpose == Purpose::kEvaluate) return;
-    double up = 0, down = 0;
-    for (size_t t = 0; t < s_.tiles.size(); ++t) {
-      if (d_.resident[t]) continue;
-      up += in_.cost->Upload(s_.tiles[t].wire_bytes);
-      if (s_.tiles[t].trainable) down += in_.cost->Download(s_.tiles[t].bytes) / period_;
-    }
-    if (up > 0) up_busy_ = std::min(1.0, down / up);
-    if (down > 0) down_busy_ = std::min(1.0, up / down);
-  }
-
-  // ---- tiles ----
-
-  struct Slot {
-    int32_t first = -1;                                // first upload of the iteration
-    std::vector<std::pair<LaneId, int32_t>> released;  // by the latest use
-  };
-  struct InSlot {
-    int index = -1;
-    int32_t upload = -1;  // on the h2d lane
-  };
-
-  InSlot Upload(TileId id) {
-    const int64_t number = num_uploads_++;
-    InSlot in;
-    in.index = static_cast<int>(number % static_cast<int64_t>(slots_.size()));
-    Slot& slot = slots_[Ix(in.index)];
-    Instruction i;
-    i.kind = InstrKind::kCopy;
-    i.tile = id;
-    i.operands = {Bytes(tile(id).master, tile(id).bytes, AccessMode::kRead),
-                  Bytes(place_.slots[Ix(in.index)], tile(id).bytes, AccessMode::kWrite)};
-    i.seconds = in_.cost->Upload(tile(id).wire_bytes, up_busy_);
-    if (d_.block_granular) StartBlock(id);
-    in.upload = Add(kUp, std::move(i));
-    if (first_tile_up_ < 0) first_tile_up_ = in.upload;
-    if (block_gate_ >= 0) AddEdge(kCompute, block_gate_, kUp, in.upload);
-    block_gate_ = -1;
-    if (slot.first < 0) {
-      slot.first = in.upload;
-    } else {
-      for (auto [lane, index] : slot.released) AddEdge(lane, index, kUp, in.upload);
-    }
-    // The download of an earlier use is past when its slot has been taken again; otherwise say so.
-    if (down_[Ix(id)] >= 0 && number < upload_[Ix(id)] + static_cast<int64_t>(slots_.size()))
-      AddEdge(kDown, down_[Ix(id)], kUp, in.upload);
-    upload_[Ix(id)] = number;
-    slot.released.clear();
-    return in;
-  }
-
-  // One or, where write-back residues differ from others, two prepares of a tile into `outputs` for `branches`. The
-  // first of an iteration brings the master up to date.
-  void Prepare(TileId id, const std::vector<int32_t>& branches, const std::vector<BufferId>& outputs) {
-    const Tile& t = tile(id);
-    const bool resident = d_.resident[Ix(id)];
-    InSlot slot;
-    if (!resident) slot = Upload(id);
-    const BufferId source = resident ? t.master : place_.slots[Ix(slot.index)];
-    const bool updates = t.trainable && p_.purpose != Purpose::kEvaluate;
-    const bool again = updates && written_[Ix(id)];  // an earlier prepare of this iteration wrote it
-    const bool perturbed = !branches.empty() && !p_.branches[Ix(branches[0])].terms.empty();
-    auto emit = [&](uint64_t residues, bool write, bool after_write, double pending) {
-      Instruction i;
-      i.kind = InstrKind::kPrepare;
-      i.tile = id;
-      i.residues = residues;
-      i.branches = branches;
-      i.source_after_write = after_write;
-      i.operands = {Bytes(source, t.bytes, AccessMode::kRead), Operand(), Operand()};
-      if (write) i.operands[1] = Bytes(source, t.bytes, AccessMode::kWrite);
-      for (BufferId b : outputs) i.operands.push_back(Bytes(b, t.branch_bytes, AccessMode::kWrite));
-      i.seconds = in_.cost->Prepare(t, s_.weights, pending, static_cast<int>(branches.size()), perturbed, write);
-      int32_t index = Add(kCompute, std::move(i));
-      if (slot.upload >= 0) AddEdge(kUp, slot.upload, kCompute, index);
-      if (first_of_block_ < 0) first_of_block_ = index;
-      return index;
-    };
-    const double k = d_.writeback_every;
-    int32_t last;
-    if (!updates) {
-      // Between write-backs an evaluation finds half of K updates pending on average.
-      last = emit(~0ull, false, false, t.trainable ? (resident ? 1 : (k + 1) / 2) : 0);
-    } else if (resident) {
-      last = emit(~0ull, !again, again, again ? 0 : 1);
-    } else if (period_ == 1) {
-      last = emit(~0ull, !again, again, again ? 0 : p_.purpose == Purpose::kFlush ? (k + 1) / 2 : 1);
-    } else {
-      const uint64_t all = period_ == kMaxPeriod ? ~0ull : (1ull << period_) - 1, due = due_[Ix(id)];
-      emit(all & ~due, false, false, k / 2);
-      last = emit(due, !again, again, again ? 0 : k);
-    }
-    if (resident) {
-      if (updates) written_[Ix(id)] = true;
-      return;
-    }
-    Slot& s = slots_[Ix(slot.index)];
-    if (!updates || again || period_ > 1) s.released.push_back({kCompute, last});
-    if (updates && !again) {
-      written_[Ix(id)] = true;
-      pending_down_.push_back({id, slot.index, last});
-      if (!d_.block_granular) EndBlock();
-    }
-  }
-
-  // Downloads that wait for the end of their block; at once in every schedule but the block-granular one.
-  void EndBlock() {
-    for (const auto& w : pending_down_) {
-      const Tile& t = tile(w.tile);
-      Instruction i;
-      i.kind = InstrKind::kCopy;
-      i.tile = w.tile;
-      i.residues = due_[Ix(w.tile)];
-      i.operands = {Bytes(place_.slots[Ix(w.slot)], t.bytes, AccessMode::kRead),
-                    Bytes(t.master, t.bytes, AccessMode::kWrite)};
-      i.seconds = in_.cost->Download(t.bytes, down_busy_);
-      int32_t index = Add(kDown, std::move(i));
-      AddEdge(kCompute, d_.block_granular ? Last(kCompute) : w.prepare, kDown, index);
-      down_[Ix(w.tile)] = index;
-      slots_[Ix(w.slot)].released.push_back({kDown, index});
-    }
-    pending_down_.clear();
-  }
-
-  // Block-granular: uploads of a block start when the compute of the block before starts; its downloads when its own
-  // compute is done.
-  void StartBlock(TileId id) {
-    const std::string& layer = partition_.layer[Ix(id)];
-    if (layer == block_) return;
-    EndBlock();
-    block_gate_ = first_of_block_;
-    first_of_block_ = -1;
-    block_ = layer;
+  int first_branch() const { return 2 * (tiles_.pass / p_.micro_batches); }  // of this pass
+  int micro() const { return tiles_.pass % p_.micro_batches; }
+  static Program NewProgram(Purpose purpose) {
+    Program p;
+    p.purpose = purpose;
+    p.name = std::string(Name(purpose));
+    return p;
   }
 
   // ---- calls ----
@@ -272,7 +98,7 @@ class ProgramEmitter {
       h.buffer[b] = outputs.back();
     }
     if (branches.size() == 1) h.buffer[1] = h.buffer[0];
-    Prepare(id, branches, outputs);
+    tiles_.Prepare(id, branches, outputs);
     return h;
   }
 
@@ -305,8 +131,8 @@ class ProgramEmitter {
       if (held.count(id)) continue;
       Held h;
       h.form = Held::kSlotForm;
-      h.slot = Upload(id);
-      h.buffer[0] = h.buffer[1] = place_.slots[Ix(h.slot.index)];
+      h.slot = tiles_.Upload(id);
+      h.buffer[0] = h.buffer[1] = tiles_.slot_buffer(h.slot);
       held.emplace(id, h);
     }
     return held;
@@ -346,25 +172,25 @@ class ProgramEmitter {
         for (ValueId out : node.outputs) i.operands.push_back(Output(node, out, b, i));
         i.operands.push_back(State(id, b, i));
         i.operands.push_back(Workspace(id, i));
-        index = Add(kCompute, std::move(i));
+        index = tiles_.Add(kCompute, std::move(i));
         if (b == 0) NoteReads(node, index, held);
         NoteLastReads(node, index);
       }
       for (auto& [t, h] : held)
-        if (h.form == Held::kSlotForm) slots_[Ix(h.slot.index)].released.push_back({kCompute, index});
+        if (h.form == Held::kSlotForm) tiles_.Release(h.slot, index);
     }
   }
 
   void NoteReads(const Node& node, int32_t index, const std::map<TileId, Held>& held) {
     for (const auto& [t, h] : held)
-      if (h.form == Held::kSlotForm) AddEdge(kUp, h.slot.upload, kCompute, index);
+      if (h.form == Held::kSlotForm) tiles_.AddEdge(kUp, h.slot.upload, kCompute, index);
     for (ValueId in : node.inputs) {
       if (in < 0) continue;
       auto it = input_up_.find(roots_[Ix(in)]);
       if (it != input_up_.end() && input_last_.find(it->first) == input_last_.end())
-        AddEdge(kUp, it->second, kCompute, index);  // the first reader waits, the others follow it
+        tiles_.AddEdge(kUp, it->second, kCompute, index);  // the first reader waits, the others follow it
     }
-    if (first_of_block_ < 0) first_of_block_ = index;
+    tiles_.NoteCall(index);
   }
   void NoteLastReads(const Node& node, int32_t index) {
     for (ValueId in : node.inputs)
@@ -452,19 +278,12 @@ class ProgramEmitter {
 
   // ---- the ends of an iteration ----
 
-  int32_t CopyUp(BufferId from, BufferId to, uint64_t bytes) {
+  int32_t Copy(LaneId lane, BufferId from, BufferId to, uint64_t bytes) {
     Instruction i;
     i.kind = InstrKind::kCopy;
     i.operands = {Bytes(from, bytes, AccessMode::kRead), Bytes(to, bytes, AccessMode::kWrite)};
-    i.seconds = in_.cost->Upload(bytes);
-    return Add(kUp, std::move(i));
-  }
-  int32_t CopyDown(BufferId from, BufferId to, uint64_t bytes) {
-    Instruction i;
-    i.kind = InstrKind::kCopy;
-    i.operands = {Bytes(from, bytes, AccessMode::kRead), Bytes(to, bytes, AccessMode::kWrite)};
-    i.seconds = in_.cost->Download(bytes);
-    return Add(kDown, std::move(i));
+    i.seconds = lane == kUp ? in_.cost->Upload(bytes) : in_.cost->Download(bytes);
+    return tiles_.Add(lane, std::move(i));
   }
 
   void UploadInputs(const StagedProgram& staged) {
@@ -472,18 +291,12 @@ class ProgramEmitter {
       auto it = layout_->input.find(v);
       if (it == layout_->input.end()) continue;
       p_.inputs.push_back({v, staged.input.at(v), temp(it->second)});
-      input_up_[v] = CopyUp(staged.input.at(v), temp(it->second), layout_->temps[Ix(it->second)].bytes);
+      input_up_[v] = Copy(kUp, staged.input.at(v), temp(it->second), layout_->temps[Ix(it->second)].bytes);
     }
     if (p_.purpose != Purpose::kTrain) return;
     p_.control_staging = staged.control;
     p_.control = temp(layout_->control);
-    control_up_ = CopyUp(p_.control_staging, p_.control, sizeof(StepControl));
-  }
-
-  // Trained weights that the loss does not depend on get their updates all the same.
-  void UpdateUnused() {
-    for (size_t t = 0; t < s_.tiles.size(); ++t)
-      if (s_.tiles[t].trainable && !written_[t]) Prepare(static_cast<TileId>(t), {}, {});
+    control_up_ = Copy(kUp, p_.control_staging, p_.control, sizeof(StepControl));
   }
 
   void EmitGradient(const StagedProgram& staged) {
@@ -500,20 +313,20 @@ class ProgramEmitter {
       }
     }
     i.seconds = in_.cost->Gradient();
-    int32_t gradient = Add(kCompute, std::move(i));
-    AddEdge(kUp, control_up_, kCompute, gradient);
-    AddEdge(kCompute, gradient, kUp, control_up_, 2);  // ring of two
-    int32_t down = CopyDown(p_.record, p_.record_host, record);
-    AddEdge(kCompute, gradient, kDown, down);
-    AddEdge(kDown, down, kCompute, gradient, 1);  // long past by then; keeps the ring's reuse in order
+    int32_t gradient = tiles_.Add(kCompute, std::move(i));
+    tiles_.AddEdge(kUp, control_up_, kCompute, gradient);
+    tiles_.AddEdge(kCompute, gradient, kUp, control_up_, 2);  // ring of two
+    int32_t down = Copy(kDown, p_.record, p_.record_host, record);
+    tiles_.AddEdge(kCompute, gradient, kDown, down);
+    tiles_.AddEdge(kDown, down, kCompute, gradient, 1);  // long past by then; keeps the ring's reuse in order
   }
 
   void DownloadResults(const StagedProgram& staged) {
-    const int32_t done = Last(kCompute);
+    const int32_t done = tiles_.Last(kCompute);
     bool first = p_.purpose != Purpose::kTrain;  // train: the record's copy has waited for the gradient already
     auto down = [&](BufferId from, BufferId to, uint64_t bytes) {
-      int32_t index = CopyDown(from, to, bytes);
-      if (first && done >= 0) AddEdge(kCompute, done, kDown, index);
+      int32_t index = Copy(kDown, from, to, bytes);
+      if (first && done >= 0) tiles_.AddEdge(kCompute, done, kDown, index);
       first = false;
       return index;
     };
@@ -524,7 +337,7 @@ class ProgramEmitter {
     }
     if (last >= 0 && graph_.loss.node >= 0) {
       auto it = first_write_.find(graph_.nodes[Ix(graph_.loss.node)].outputs[0]);
-      if (it != first_write_.end()) AddEdge(kDown, last, kCompute, it->second, 1);
+      if (it != first_write_.end()) tiles_.AddEdge(kDown, last, kCompute, it->second, 1);
     }
     for (size_t o = 0; o < layout_->outputs.size(); ++o) {
       const ValueId v = layout_->outputs[o], root = roots_[Ix(v)];
@@ -534,22 +347,11 @@ class ProgramEmitter {
       if (value(root).kind == ValueKind::kActivation) from = temp(layout_->value[Ix(root)][0]);
       last = down(from, staged.output[o], static_cast<uint64_t>(value(v).type.bytes()));
       p_.outputs.push_back({v, staged.output[o], from});
-      if (value(root).kind == ValueKind::kInput) AddEdge(kUp, input_up_.at(root), kDown, last);
-      if (value(root).kind == ValueKind::kInput) AddEdge(kDown, last, kUp, input_up_.at(root), 2);
+      if (value(root).kind == ValueKind::kInput) tiles_.AddEdge(kUp, input_up_.at(root), kDown, last);
+      if (value(root).kind == ValueKind::kInput) tiles_.AddEdge(kDown, last, kUp, input_up_.at(root), 2);
     }
     // The next iteration's compute may write over outputs' memory from its first instruction on.
-    if (!layout_->outputs.empty() && done >= 0) AddEdge(kDown, last, kCompute, 0, 1);
-  }
-
-  // First uploads into each slot wait for the last use of it in the iteration before; ring copies for their readers.
-  void CloseRings() {
-    for (const Slot& slot : slots_)
-      for (auto [lane, index] : slot.released)
-        if (slot.first >= 0) AddEdge(lane, index, kUp, slot.first, 1);
-    for (auto [v, up] : input_up_) {
-      auto it = input_last_.find(v);
-      if (it != input_last_.end()) AddEdge(kCompute, it->second, kUp, up, 2);
-    }
+    if (!layout_->outputs.empty() && done >= 0) tiles_.AddEdge(kDown, last, kCompute, 0, 1);
   }
 
   const PlanInput& in_;
@@ -561,28 +363,10 @@ class ProgramEmitter {
   const std::vector<ValueId> roots_;
   const Layout* layout_ = nullptr;
   Program p_;
-  int period_ = 1;
-  std::vector<uint64_t> due_;  // per tile: residues in which its master is written back
-  double up_busy_ = 0, down_busy_ = 0;
-  int64_t seq_ = 0;
-  int pass_ = 0;
-
-  std::vector<Slot> slots_;
-  int64_t num_uploads_ = 0;
-  std::vector<bool> written_;     // per tile: its master was brought up to date in this iteration
-  std::vector<int32_t> down_;     // per tile: its download, -1
-  std::vector<int64_t> upload_;   // per tile: number of its latest upload
-  struct PendingDown {
-    TileId tile;
-    int slot;
-    int32_t prepare;
-  };
-  std::vector<PendingDown> pending_down_;
+  TileEmitter tiles_;
   std::map<TileId, Held> prepared_groups_;
   std::map<ValueId, int32_t> input_up_, input_last_, first_write_;
-  int32_t control_up_ = -1, first_tile_up_ = -1;
-  std::string block_;
-  int32_t first_of_block_ = -1, block_gate_ = -1;
+  int32_t control_up_ = -1;
 };
 
 }  // namespace

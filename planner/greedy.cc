@@ -1,65 +1,207 @@
-// The greedy strategy: every (S, K) of a short list, resident tiles chosen for each, scored in closed form.
+// The greedy strategy: every (S, K) of a short list, resident tiles chosen for each in a few ways, scored in closed form.
 //
-// Residents: the tiles with the most uploads per byte first (a tied embedding is used twice), then the rest spread
-// evenly over the order of use, so that between two streamed tiles there is always about the same compute to hide the
-// next upload behind. And the published ZO2 schedule and other fixed rules, for comparison.
+// A slot is as large as the largest tile that passes through it, so each distinct tile size is tried as the largest one
+// streamed: all larger tiles are resident. The room left is filled with the tiles whose residency saves most time per
+// byte, by each of three prices - of all lanes, of the upload lane, of the download lane - and among equals spread
+// evenly over the order of use; or, a fourth way, so that all through the step uploads take the same share of the time
+// that the compute lane takes: slots even out only what is near.
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <set>
+#include <numeric>
 
+#include "planner/arith.h"
+#include "planner/estimate.h"
 #include "planner/strategy.h"
 
 namespace zo2 {
 namespace {
 
-// The closed form often cannot tell slot counts apart; the first ones are simulated first.
-constexpr int kSlots[] = {4, 6, 3, 8, 2};
-constexpr int kEvery[] = {1, 2, 3, 4, 6, 8, 16};
+constexpr int kSlots[] = {4, 6, 3, 8, 2, 1};
+constexpr int kEvery[] = {1, 2, 3, 4, 6, 8, 12, 16};
+constexpr size_t kSizes = 8;   // largest streamed sizes tried
+constexpr double kClose = 1.05;  // the closed form cannot tell slot counts apart whose periods differ by less
+constexpr double kEqual = 0.9;  // savings per byte that count as equal: down to this share
 
-uint64_t AlignUp(uint64_t n, uint64_t a) { return (n + a - 1) / a * a; }
+enum Rule { kAllLanes, kUploads, kDownloads, kBytes, kEven };
 
-// Fills `room` bytes of residents. Tiles nobody uploads stay out until the end.
-std::vector<bool> ChooseResidents(const PlanInput& in, const Demand& demand, uint64_t room) {
-  const auto& tiles = in.partition->tiles;
-  const uint64_t align = in.machine->alignment();
-  std::vector<bool> resident(tiles.size(), false);
-  std::map<int, std::vector<size_t>, std::greater<>> by_uploads;  // within: order of use
-  for (size_t t = 0; t < tiles.size(); ++t) by_uploads[demand.uploads[t]].push_back(t);
-  for (const auto& [uploads, list] : by_uploads) {
-    uint64_t total = 0;
-    for (size_t t : list) total += AlignUp(tiles[t].bytes, align);
-    const double share = total == 0 ? 1 : std::min(1.0, static_cast<double>(room) / static_cast<double>(total));
-    double due = 0;  // bytes that should have been chosen by now
-    for (size_t t : list) {
-      const uint64_t bytes = AlignUp(tiles[t].bytes, align);
-      due += share * static_cast<double>(bytes);
-      if (bytes > room || (share < 1 && due < 0.5 * static_cast<double>(bytes))) continue;
-      resident[t] = true;
-      room -= bytes;
-      due -= static_cast<double>(bytes);
-    }
-  }
-  for (const auto& [uploads, list] : by_uploads) {  // what is left over
-    for (size_t t : list) {
-      const uint64_t bytes = AlignUp(tiles[t].bytes, align);
-      if (resident[t] || bytes > room) continue;
-      resident[t] = true;
-      room -= bytes;
-    }
-  }
-  return resident;
-}
-
-bool AnyStreamed(const Decision& d) {
-  return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
-}
+bool AnyStreamed(const Decision& d) { return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end(); }
 
 std::string Percent(double x) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f %%", 100 * x);
   return text;
 }
+
+class Search {
+ public:
+  Search(const PlanInput& in, const Demand& demand)
+      : in_(in), tiles_(in.partition->tiles), demand_(demand), limit_(in.options->resident.value_or(UINT64_MAX)), estimator_(in, demand) {
+    const uint64_t align = in.machine->alignment();
+    for (const Tile& t : tiles_) {
+      bytes_.push_back(AlignUp(t.bytes, align));
+      wire_.push_back(AlignUp(t.wire_bytes, align));
+    }
+    sizes_ = wire_;
+    std::sort(sizes_.begin(), sizes_.end(), std::greater<>());
+    sizes_.erase(std::unique(sizes_.begin(), sizes_.end()), sizes_.end());
+    if (sizes_.size() > kSizes) sizes_.resize(kSizes);
+  }
+
+  // Whether everything may be, and fits, on the device.
+  bool AllResident(Candidate* c) {
+    c->decision.resident.assign(tiles_.size(), true);
+    if (std::accumulate(bytes_.begin(), bytes_.end(), uint64_t{0}) > limit_ || !Fits(in_, MeasureMemory(in_, c->decision))) return false;
+    c->period = estimator_.Period(c->decision);
+    return true;
+  }
+
+  void Consider(int slots, int every, const std::vector<Rule>& rules, std::vector<Candidate>* found) {
+    Decision nothing;
+    nothing.resident.assign(tiles_.size(), true);
+    nothing.writeback_every = every;
+    const MemoryUse use = MeasureMemory(in_, nothing);
+    const uint64_t fixed = use.device() - use.resident, budget = in_.options->budget;
+    for (uint64_t size : sizes_) {
+      const uint64_t taken = fixed + size * static_cast<uint64_t>(slots);
+      if (taken > budget) continue;
+      const size_t before = found->size();
+      for (Rule rule : rules) {
+        Candidate c;
+        Decision& d = c.decision;
+        d.strategy = "greedy";
+        d.slots = slots;
+        d.writeback_every = every;
+        const uint64_t room = std::min(limit_, budget - taken);
+        if (rule == kEven ? !Balance(slots, size, room, &d.resident) : !Fill(Order(rule, every), size, room, &d.resident)) break;
+        if (!AnyStreamed(d)) d.slots = 0;
+        bool trained = false;
+        for (size_t t = 0; t < tiles_.size(); ++t) trained = trained || (!d.resident[t] && tiles_[t].trainable);
+        if (!trained && in_.options->writeback_every == 0) d.writeback_every = 1;
+        bool known = false;
+        for (size_t i = before; i < found->size(); ++i) known = known || (*found)[i].decision.resident == d.resident;
+        if (known) continue;
+        c.period = estimator_.Period(d);
+        found->push_back(std::move(c));
+      }
+    }
+  }
+
+ private:
+  // Tiles by what residency saves, best first; runs of equal ones in the order of use, each ending where `ends` says.
+  struct Ranking {
+    std::vector<size_t> tiles;
+    std::vector<size_t> ends;
+  };
+  const Ranking& Order(Rule rule, int every) {
+    auto [it, fresh] = rankings_.try_emplace({rule, every});
+    Ranking& r = it->second;
+    if (!fresh) return r;
+    const auto& costs = estimator_.Costs(every);
+    std::vector<double> value(tiles_.size());
+    for (size_t t = 0; t < tiles_.size(); ++t) {
+      const Estimator::Cost& c = costs[Ix(estimator_.ClassOf(static_cast<TileId>(t)))];
+      const double saved = rule == kUploads ? c.up : rule == kDownloads ? c.down : c.up + c.down + c.extra;
+      value[t] = rule == kBytes ? static_cast<double>(bytes_[t]) : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
+    }
+    r.tiles.resize(tiles_.size());
+    std::iota(r.tiles.begin(), r.tiles.end(), size_t{0});
+    std::stable_sort(r.tiles.begin(), r.tiles.end(), [&](size_t a, size_t b) { return value[a] > value[b]; });
+    for (size_t begin = 0; begin < r.tiles.size(); begin = r.ends.back()) {
+      size_t end = begin + 1;
+      while (end < r.tiles.size() && value[r.tiles[end]] >= kEqual * value[r.tiles[begin]] && rule != kBytes) ++end;
+      std::sort(r.tiles.begin() + static_cast<ptrdiff_t>(begin), r.tiles.begin() + static_cast<ptrdiff_t>(end));
+      r.ends.push_back(end);
+    }
+    return r;
+  }
+
+  // Makes all tiles of more than `size` resident and takes them off `room`. False when they do not fit.
+  bool TakeLarge(uint64_t size, uint64_t* room, std::vector<bool>* resident) const {
+    resident->assign(tiles_.size(), false);
+    for (size_t t = 0; t < tiles_.size(); ++t) {
+      if (wire_[t] <= size) continue;
+      if (bytes_[t] > *room) return false;
+      Take(t, room, resident);
+    }
+    return true;
+  }
+  bool Take(size_t t, uint64_t* room, std::vector<bool>* resident) const {
+    if ((*resident)[t] || bytes_[t] > *room) return false;
+    (*resident)[t] = true;
+    *room -= bytes_[t];
+    return true;
+  }
+
+  // What fits of the ranking into `room` bytes, equal tiles spread evenly.
+  bool Fill(const Ranking& ranking, uint64_t size, uint64_t room, std::vector<bool>* resident) const {
+    if (!TakeLarge(size, &room, resident)) return false;
+    size_t begin = 0;
+    for (size_t end : ranking.ends) {
+      double total = 0;
+      for (size_t i = begin; i < end; ++i) total += (*resident)[ranking.tiles[i]] ? 0 : static_cast<double>(bytes_[ranking.tiles[i]]);
+      const double share = total > 0 ? std::min(1.0, static_cast<double>(room) / total) : 1;
+      double due = 0;  // bytes that should have been chosen by now
+      for (; begin < end; ++begin) {
+        const size_t t = ranking.tiles[begin];
+        if ((*resident)[t]) continue;
+        const auto bytes = static_cast<double>(bytes_[t]);
+        due += share * bytes;
+        if (share < 1 && due < 0.5 * bytes) continue;
+        if (Take(t, &room, resident)) due -= bytes;
+      }
+    }
+    for (size_t t : ranking.tiles) Take(t, &room, resident);  // what is left over
+    return true;
+  }
+
+  // Walks through the uses of a step: uploads are behind by `due`, which compute pays off `pace` seconds per second, up
+  // to what S slots hold in advance; a tile that cannot be paid for stays on the device. The least pace that the room
+  // allows is found by bisection.
+  bool Balance(int slots, uint64_t size, uint64_t room, std::vector<bool>* resident) {
+    if (!TakeLarge(size, &room, resident)) return false;
+    const auto& costs = estimator_.Costs(1);
+    auto upload = [&](TileId t) { return costs[Ix(estimator_.ClassOf(t))].up / std::max(1, demand_.uploads[Ix(t)]); };
+    double total = 0, all = 0;
+    for (const Demand::Use& use : demand_.uses) {
+      total += upload(use.tile);
+      all += use.seconds;
+    }
+    if (total <= 0 || all <= 0) return true;
+    const double ahead = slots * total / static_cast<double>(demand_.uses.size());
+    std::vector<bool> chosen, best = *resident;
+    uint64_t best_room = room;
+    double low = 0, high = 64;  // in units of total / all
+    for (int i = 0; i < 24; ++i) {
+      const double pace = (i == 0 ? high : 0.5 * (low + high)) * total / all;
+      chosen = *resident;
+      uint64_t left = room;
+      double due = 0;
+      bool fits = true;
+      for (const Demand::Use& use : demand_.uses) {
+        const auto t = Ix(use.tile);
+        if (!chosen[t]) {
+          const double seconds = upload(use.tile);
+          if (due + seconds > 0.5 * seconds) fits = fits && Take(t, &left, &chosen);
+          if (!chosen[t]) due += seconds;
+        }
+        due = std::max(-ahead, due - pace * use.seconds);
+      }
+      (fits ? high : low) = pace * all / total;
+      if (fits) best = chosen, best_room = left;
+    }
+    *resident = best;
+    for (size_t t : Order(kAllLanes, 1).tiles) Take(t, &best_room, resident);
+    return true;
+  }
+
+  const PlanInput& in_;
+  const std::vector<Tile>& tiles_;
+  const Demand& demand_;
+  const uint64_t limit_;
+  Estimator estimator_;
+  std::vector<uint64_t> bytes_, wire_, sizes_;  // per tile, aligned; distinct wire sizes, largest first
+  std::map<std::pair<Rule, int>, Ranking> rankings_;
+};
 
 class Greedy : public Strategy {
  public:
@@ -70,157 +212,86 @@ class Greedy : public Strategy {
     std::vector<int> slots(std::begin(kSlots), std::end(kSlots)), every(std::begin(kEvery), std::end(kEvery));
     if (o.slots > 0) slots = {o.slots};
     if (o.writeback_every > 0) every = {o.writeback_every};
+    Search search(in, demand);
+    Candidate whole;
+    whole.decision.strategy = "greedy";
     std::vector<Candidate> found;
-    Status why = Consider(in, demand, slots, every, &found);
-    if (found.empty() && o.slots == 0) why = Consider(in, demand, {1}, every, &found);  // the last resort
-    if (found.empty()) return why;
-    // Ties keep the order above.
-    std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.period < b.period * (1 - 1e-9); });
+    if (search.AllResident(&whole)) {
+      found.push_back(std::move(whole));  // nothing else to choose
+    } else {
+      ZO2_ASSIGN(found, Streamed(in, slots, every, &search));
+    }
+    SortBest(&found);
     if (static_cast<int>(found.size()) > most) found.resize(static_cast<size_t>(most));
-    for (Candidate& c : found) Explain(in, &c);
+    for (Candidate& c : found) c.causes = ExplainGreedy(in, c.decision);
     return found;
   }
 
  private:
-  static Status Consider(const PlanInput& in, const Demand& demand, const std::vector<int>& slots,
-                         const std::vector<int>& every, std::vector<Candidate>* found) {
-    Status why = Error(Code::kInfeasible, "no decision fits the budgets");
-    for (int k : every) {
-      for (int s : slots) {
-        Candidate c;
-        Status status = Make(in, demand, s, k, &c);
-        if (status.ok()) {
-          const bool streamed = AnyStreamed(c.decision);
-          found->push_back(std::move(c));
-          if (!streamed) return Status();  // everything fits: nothing else to choose
-        } else {
-          why = status;
-        }
-      }
+  static Result<std::vector<Candidate>> Streamed(const PlanInput& in, const std::vector<int>& slots, const std::vector<int>& every,
+                                                 Search* search) {
+    std::vector<Candidate> found;
+    MemoryUse least;  // of host memory, among those within the device budget
+    bool any = false;
+    // By bytes only where nothing else leaves few enough weights to the host.
+    for (const std::vector<Rule>& rules : {std::vector<Rule>{kAllLanes, kUploads, kDownloads, kEven}, std::vector<Rule>{kBytes}}) {
+      for (int k : every)
+        for (int s : slots) search->Consider(s, k, rules, &found);
+      std::erase_if(found, [&](const Candidate& c) {
+        const MemoryUse use = MeasureMemory(in, c.decision);
+        if (!any || use.host() < least.host()) least = use;
+        any = true;
+        return !Fits(in, use);
+      });
+      if (!found.empty()) return found;
     }
-    return why;
+    if (any) return DoesNotFit(in, least, "");
+    std::string with;
+    if (in.options->slots > 0) with += " --slots " + std::to_string(slots[0]);
+    if (in.options->writeback_every > 0) with += " --writeback-every " + std::to_string(every[0]);
+    const int fewest = *std::min_element(slots.begin(), slots.end());
+    return DoesNotFit(in, MeasureMemory(in, Smallest(in, fewest, every[0])), with.empty() ? "" : " with" + with);
   }
 
-  static Status Make(const PlanInput& in, const Demand& demand, int slots, int every, Candidate* c) {
-    const PlanOptions& o = *in.options;
-    Decision& d = c->decision;
-    d.strategy = "greedy";
-    d.slots = slots;
-    d.writeback_every = every;
-    const size_t n = in.partition->tiles.size();
-    d.resident.assign(n, true);
-    const uint64_t limit = o.resident.value_or(UINT64_MAX);
-    uint64_t all = MeasureMemory(in, d).resident;
-    Decision whole = d;
-    whole.slots = 0;
-    whole.writeback_every = 1;
-    if (limit >= all && CheckBudgets(in, whole).ok()) {
-      d = whole;
-    } else {
-      d.resident.assign(n, false);
-      MemoryUse bare = MeasureMemory(in, d);
-      if (bare.device() > o.budget) return CheckBudgets(in, d);
-      d.resident = ChooseResidents(in, demand, std::min(limit, o.budget - bare.device()));
-      // Smaller slots (the largest tiles may be resident now) leave room for more.
-      MemoryUse use = MeasureMemory(in, d);
-      if (use.slots < bare.slots && AnyStreamed(d)) {
-        Decision again = d;
-        again.resident = ChooseResidents(in, demand, std::min(limit, o.budget - use.device() + use.resident));
-        if (CheckBudgets(in, again).ok() && AnyStreamed(again)) d = again;
-      }
-      if (!AnyStreamed(d)) d.slots = 0, d.writeback_every = 1;
-      bool trained = false;
-      for (size_t t = 0; t < n; ++t) trained = trained || (!d.resident[t] && in.partition->tiles[t].trainable);
-      if (!trained) d.writeback_every = 1;
-      ZO2_TRY(CheckBudgets(in, d));
+  // Best first; but before them the best one of each number of slots that comes close, in the order of kSlots.
+  static void SortBest(std::vector<Candidate>* found) {
+    // To seven digits: ties keep their order.
+    std::stable_sort(found->begin(), found->end(), [](const Candidate& a, const Candidate& b) {
+      return static_cast<float>(a.period) < static_cast<float>(b.period);
+    });
+    const double close = kClose * found->front().period;
+    auto front = found->begin();
+    for (int slots : kSlots) {
+      auto it = std::find_if(front, found->end(), [&](const Candidate& c) { return c.decision.slots == slots; });
+      if (it == found->end() || it->period > close) continue;
+      std::rotate(front, it, it + 1);
+      ++front;
     }
-    c->period = EstimatePeriod(in, demand, d);
-    return Status();
   }
-
-  static void Explain(const PlanInput& in, Candidate* c) {
-    const Decision& d = c->decision;
-    uint64_t resident = 0, total = 0;
-    for (size_t t = 0; t < d.resident.size(); ++t) {
-      total += in.partition->tiles[t].bytes;
-      if (d.resident[t]) resident += in.partition->tiles[t].bytes;
-    }
-    auto size = [](uint64_t b) { return FormatSize(static_cast<double>(b)); };
-    if (!AnyStreamed(d)) {
-      c->causes.push_back("residency: all " + size(total) + " of weights fit the device budget beside the temporaries");
-      return;
-    }
-    c->causes.push_back("residency: " + size(resident) + " of " + size(total) + " (" +
-                        Percent(static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total))) +
-                        ") stay on the device, " +
-                        (in.options->resident ? "as asked by --resident" : "all that the budget leaves; most used first, then spread evenly over the order of use"));
-    c->causes.push_back("slots: " + std::to_string(d.slots) + (in.options->slots > 0 ? ", as asked by --slots" : ", the count with the least predicted period"));
-    c->causes.push_back("write-back: every " + (d.writeback_every == 1 ? std::string("step") : std::to_string(d.writeback_every) + " steps") +
-                        (in.options->writeback_every > 0 ? ", as asked by --writeback-every"
-                         : d.writeback_every == 1 ? ": the download hides behind the rest"
-                                                  : ": saved downloads outweigh the updates applied again"));
-  }
-};
-
-// Rules that look at nothing.
-class Fixed : public Strategy {
- public:
-  explicit Fixed(std::string name) : name_(std::move(name)) {}
-  std::string name() const override { return name_; }
-  Result<std::vector<Candidate>> Decide(const PlanInput& in, const Demand& demand, int) const override {
-    const PlanOptions& o = *in.options;
-    Candidate c;
-    Decision& d = c.decision;
-    d.strategy = name_;
-    const size_t n = in.partition->tiles.size();
-    if (name_ == "resident") {
-      d.resident.assign(n, true);
-      c.causes = {"residency: everything, as asked by --strategy resident"};
-    } else if (name_ == "stream") {
-      d.resident.assign(n, false);
-      d.slots = o.slots > 0 ? o.slots : 2;
-      d.writeback_every = o.writeback_every > 0 ? o.writeback_every : 1;
-      c.causes = {"residency: nothing, as asked by --strategy stream", "slots: " + std::to_string(d.slots)};
-    } else {
-      ZO2_TRY(DecideZo2(in, demand, &c));
-    }
-    ZO2_TRY(CheckBudgets(in, d));
-    c.period = EstimatePeriod(in, demand, d);
-    return std::vector<Candidate>{std::move(c)};
-  }
-
- private:
-  // Embeddings and head on the device, whole numbered blocks through room for three of them, each written back.
-  static Status DecideZo2(const PlanInput& in, const Demand& demand, Candidate* c) {
-    Decision& d = c->decision;
-    const auto& layer = in.partition->layer;
-    std::map<std::string, int> tiles_of;  // of each block
-    d.resident.assign(layer.size(), false);
-    int most = 0;
-    for (size_t t = 0; t < layer.size(); ++t) {
-      d.resident[t] = layer[t].empty() || demand.uploads[t] == 0;
-      if (!d.resident[t]) most = std::max(most, ++tiles_of[layer[t]]);
-    }
-    if (most == 0)
-      return Error(Code::kInfeasible, "the model has no numbered blocks to stream; use --strategy auto");
-    d.slots = 3 * most;
-    d.writeback_every = 1;
-    d.block_granular = true;
-    c->causes = {"residency: embeddings and head, as ZO2 does; " + std::to_string(tiles_of.size()) + " blocks are streamed",
-                 "slots: room for three blocks of " + std::to_string(most) + " tiles",
-                 "write-back: every block, every step; uploads one block ahead; no overlap across steps"};
-    return Status();
-  }
-
-  std::string name_;
 };
 
 }  // namespace
 
-std::unique_ptr<Strategy> MakeStrategy(const std::string& name) {
-  if (name == "greedy" || name == "auto") return std::make_unique<Greedy>();
-  if (name == "resident" || name == "stream" || name == "zo2") return std::make_unique<Fixed>(name);
-  return nullptr;
+std::vector<std::string> ExplainGreedy(const PlanInput& in, const Decision& d) {
+  uint64_t resident = 0, total = 0;
+  for (size_t t = 0; t < d.resident.size(); ++t) {
+    total += in.partition->tiles[t].bytes;
+    if (d.resident[t]) resident += in.partition->tiles[t].bytes;
+  }
+  auto size = [](uint64_t b) { return FormatSize(static_cast<double>(b)); };
+  if (!AnyStreamed(d)) return {"residency: all " + size(total) + " of weights fit the device budget beside the temporaries"};
+  const PlanOptions& o = *in.options;
+  const std::string share = Percent(static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total)));
+  return {"residency: " + size(resident) + " of " + size(total) + " (" + share + ") stay on the device, " +
+              (o.resident ? "as asked by --resident"
+                          : "all that the budget leaves; most used first, then spread evenly over the order of use"),
+          "slots: " + std::to_string(d.slots) + (o.slots > 0 ? ", as asked by --slots" : ", the count with the least predicted period"),
+          "write-back: every " + (d.writeback_every == 1 ? std::string("step") : std::to_string(d.writeback_every) + " steps") +
+              (o.writeback_every > 0      ? ", as asked by --writeback-every"
+               : d.writeback_every == 1 ? ": the download hides behind the rest"
+                                        : ": saved downloads outweigh the updates applied again")};
 }
+
+std::unique_ptr<Strategy> MakeGreedy() { return std::make_unique<Greedy>(); }
 
 }  // namespace zo2

@@ -4,12 +4,12 @@
 #include <set>
 
 #include "planner/allocate.h"
+#include "planner/arith.h"
 #include "planner/cost.h"
 
 namespace zo2 {
 namespace {
 
-size_t Ix(int64_t i) { return static_cast<size_t>(i); }
 constexpr uint32_t kInputRing = 2;
 
 class LayoutMaker {
@@ -223,6 +223,16 @@ class LayoutMaker {
     }
   }
 
+  static BufferKind ReportedAs(BufferKind kind) {
+    switch (kind) {
+      case BufferKind::kOutput: return BufferKind::kActivation;
+      case BufferKind::kState: return BufferKind::kWorkspace;
+      case BufferKind::kControl:
+      case BufferKind::kLoss: return BufferKind::kInput;
+      default: return kind;
+    }
+  }
+
   void Pack() {
     uint64_t align = machine_.alignment();
     std::vector<ArenaItem> items;
@@ -235,7 +245,7 @@ class LayoutMaker {
     out_.bytes = items.empty() ? 0 : packing.height;
     out_.lower_bound = packing.lower_bound;
     std::map<BufferKind, std::vector<ArenaItem>> kinds;
-    for (size_t i = 0; i < items.size(); ++i) kinds[out_.temps[i].kind].push_back(items[i]);
+    for (size_t i = 0; i < items.size(); ++i) kinds[ReportedAs(out_.temps[i].kind)].push_back(items[i]);
     for (const auto& [kind, list] : kinds) {
       std::map<int64_t, int64_t> change;
       for (const ArenaItem& i : list) {

@@ -52,7 +52,8 @@ struct Layout {
   std::vector<ValueId> constants;       // roots that some call (or output) reads
   uint64_t bytes = 0;                   // of all temporary memory
   uint64_t lower_bound = 0;             // no packing is smaller
-  // The most bytes of one kind that live at once, for reports.
+  // The most bytes of one kind that live at once, for reports. Outputs count as activations, states as workspace, and
+  // control and losses as inputs.
   std::map<BufferKind, uint64_t> peak;
 };
 

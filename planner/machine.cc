@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "ir/schedule/schedule.h"
@@ -12,7 +11,6 @@
 namespace zo2 {
 namespace {
 
-using Json = nlohmann::json;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 Machine Cpu() {
@@ -36,7 +34,7 @@ Machine Cpu() {
   m.disk_read_bytes_per_s = 1e9;
   m.disk_write_bytes_per_s = 5e8;
   m.spread = 0.1;
-  m.source = {{"all", "two AVX-512 server cores, measured with LibTorch 2.11 (DESIGN sections 8, 13)"},
+  m.source = {{"all", "two AVX-512 server cores, measured with LibTorch 2.11"},
               {"link", "memory copy on a thread of its own"}};
   return m;
 }
@@ -73,36 +71,6 @@ Machine Gpu(const char* name, uint64_t gib, uint64_t host_gib, double tensor16, 
               {"noise", "fp32 rate / 4 / 60 operations per normal; not measured"},
               {"link", "pinned copies as commonly measured on this PCIe generation"}};
   return m;
-}
-
-template <typename T>
-Result<void> Read(const Json& json, const char* key, T* out, double least, const std::string& origin) {
-  if (!json.contains(key)) return {};
-  const Json& value = json[key];
-  if (!value.is_number() || !(value.get<double>() >= least) || value.get<double>() > 1e19) {
-    return Invalid(origin, ": \"", key, "\" must be a number of at least ", least);
-  }
-  *out = static_cast<T>(value.get<double>());
-  return {};
-}
-
-Result<void> ReadByDType(const Json& json, const char* key, std::map<DType, double>* out,
-                         const std::string& origin) {
-  if (!json.contains(key)) return {};
-  const Json& value = json[key];
-  if (value.is_number() && value.get<double>() > 0) {
-    for (DType t : {DType::kF32, DType::kBF16, DType::kF16}) (*out)[t] = value.get<double>();
-    return {};
-  }
-  if (!value.is_object()) return Invalid(origin, ": \"", key, "\" must be a number or an object by dtype");
-  for (const auto& [name, rate] : value.items()) {
-    auto dtype = ParseDType(name);
-    if (!dtype || !rate.is_number() || !(rate.get<double>() > 0)) {
-      return Invalid(origin, ": \"", key, "\" has a bad entry \"", name, "\"; it maps f32, bf16, f16 to rates above 0");
-    }
-    (*out)[*dtype] = rate.get<double>();
-  }
-  return {};
 }
 
 }  // namespace
@@ -160,67 +128,6 @@ const std::vector<Machine>& BuiltinMachines() {
   return machines;
 }
 
-Result<Machine> MachineFromJson(const std::string& text, const std::string& origin) {
-  Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded() || !json.is_object()) return Invalid(origin, " is no JSON object; a machine file is one");
-  std::string kind = json.contains("kind") && json["kind"].is_string() ? json["kind"].get<std::string>() : "cpu";
-  if (kind != "cpu" && kind != "cuda") return Invalid(origin, ": \"kind\" must be \"cpu\" or \"cuda\", not \"", kind, "\"");
-  Machine m = BuiltinMachines()[kind == "cpu" ? 0 : 1];
-  m.source = {{"defaults", "what the file leaves out is taken from " + m.name}};
-  m.name = json.contains("name") && json["name"].is_string() ? json["name"].get<std::string>() : origin;
-  if (json.contains("source")) {
-    if (json["source"].is_string()) m.source["all"] = json["source"].get<std::string>();
-    if (json["source"].is_object()) {
-      for (const auto& [key, value] : json["source"].items())
-        if (value.is_string()) m.source[key] = value.get<std::string>();
-    }
-  }
-  ZO2_TRY(Read(json, "compute_threads", &m.compute_threads, 1, origin));
-  ZO2_TRY(Read(json, "device_bytes", &m.device_bytes, 0, origin));
-  ZO2_TRY(Read(json, "host_bytes", &m.host_bytes, 0, origin));
-  ZO2_TRY(Read(json, "disk_bytes", &m.disk_bytes, 0, origin));
-  ZO2_TRY(ReadByDType(json, "gemm_flops", &m.gemm_flops, origin));
-  ZO2_TRY(ReadByDType(json, "prepare_params_per_s", &m.prepare_params_per_s, origin));
-  constexpr double kPositive = 1e-12;
-  ZO2_TRY(Read(json, "attention_flops", &m.attention_flops, kPositive, origin));
-  ZO2_TRY(Read(json, "elementwise_ops", &m.elementwise_ops, kPositive, origin));
-  ZO2_TRY(Read(json, "memory_bytes_per_s", &m.memory_bytes_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "noise_normals_per_s", &m.noise_normals_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "link_up_bytes_per_s", &m.link_up_bytes_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "link_down_bytes_per_s", &m.link_down_bytes_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "link_duplex", &m.link_duplex, 0.05, origin));
-  ZO2_TRY(Read(json, "copy_latency_s", &m.copy_latency_s, 0, origin));
-  ZO2_TRY(Read(json, "call_overhead_s", &m.call_overhead_s, 0, origin));
-  ZO2_TRY(Read(json, "disk_read_bytes_per_s", &m.disk_read_bytes_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "disk_write_bytes_per_s", &m.disk_write_bytes_per_s, kPositive, origin));
-  ZO2_TRY(Read(json, "spread", &m.spread, 0, origin));
-  m.link_duplex = std::min(m.link_duplex, 1.0);
-  if (json.contains("gemm_table") && json["gemm_table"].is_array()) {
-    for (const Json& row : json["gemm_table"]) {
-      GemmPoint p;
-      if (!row.is_object()) return Invalid(origin, ": \"gemm_table\" must be an array of objects");
-      auto dtype = ParseDType(row.value("dtype", std::string("f32")));
-      if (!dtype) return Invalid(origin, ": \"gemm_table\" has an unknown dtype");
-      p.dtype = *dtype;
-      ZO2_TRY(Read(row, "m", &p.m, 1, origin));
-      ZO2_TRY(Read(row, "n", &p.n, 1, origin));
-      ZO2_TRY(Read(row, "k", &p.k, 1, origin));
-      ZO2_TRY(Read(row, "flops", &p.flops, 1, origin));
-      if (p.m <= 0 || p.n <= 0 || p.k <= 0 || p.flops <= 0)
-        return Invalid(origin, ": each row of \"gemm_table\" needs m, n, k and flops");
-      m.gemm_table.push_back(p);
-    }
-  }
-  if (json.contains("calls") && json["calls"].is_object()) {
-    for (const auto& [key, value] : json["calls"].items()) {
-      if (!value.is_number() || !(value.get<double>() >= 0))
-        return Invalid(origin, ": \"calls\" maps signatures to seconds; \"", key, "\" has none");
-      m.calls[key] = value.get<double>();
-    }
-  }
-  return m;
-}
-
 Result<Machine> LoadMachine(const std::string& name) {
   if (name.empty()) return BuiltinMachines()[0];
   for (const Machine& m : BuiltinMachines())
@@ -232,38 +139,6 @@ Result<Machine> LoadMachine(const std::string& name) {
   }
   ZO2_ASSIGN(std::string text, ReadFile(name));
   return MachineFromJson(text, name);
-}
-
-std::string MachineToJson(const Machine& m) {
-  Json json = {{"name", m.name},
-               {"kind", m.cuda ? "cuda" : "cpu"},
-               {"source", m.source},
-               {"compute_threads", m.compute_threads},
-               {"device_bytes", m.device_bytes},
-               {"host_bytes", m.host_bytes},
-               {"disk_bytes", m.disk_bytes},
-               {"attention_flops", m.attention_flops},
-               {"elementwise_ops", m.elementwise_ops},
-               {"memory_bytes_per_s", m.memory_bytes_per_s},
-               {"noise_normals_per_s", m.noise_normals_per_s},
-               {"link_up_bytes_per_s", m.link_up_bytes_per_s},
-               {"link_down_bytes_per_s", m.link_down_bytes_per_s},
-               {"link_duplex", m.link_duplex},
-               {"copy_latency_s", m.copy_latency_s},
-               {"call_overhead_s", m.call_overhead_s},
-               {"disk_read_bytes_per_s", m.disk_read_bytes_per_s},
-               {"disk_write_bytes_per_s", m.disk_write_bytes_per_s},
-               {"spread", m.spread},
-               {"calls", m.calls}};
-  for (const auto& [dtype, rate] : m.gemm_flops) json["gemm_flops"][std::string(Name(dtype))] = rate;
-  for (const auto& [dtype, rate] : m.prepare_params_per_s)
-    json["prepare_params_per_s"][std::string(Name(dtype))] = rate;
-  json["gemm_table"] = Json::array();
-  for (const GemmPoint& p : m.gemm_table) {
-    json["gemm_table"].push_back(
-        {{"dtype", std::string(Name(p.dtype))}, {"m", p.m}, {"n", p.n}, {"k", p.k}, {"flops", p.flops}});
-  }
-  return json.dump(1);
 }
 
 std::string MachinesText() {

@@ -25,6 +25,7 @@
 //   calls                  object: signature -> seconds, measured; goes before every rate. The signature of a call is
 //                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them
 //   spread                 relative standard deviation of the measurements
+// A field that is none of these, or out of its range, is an error.
 #ifndef ZO2_PLANNER_MACHINE_H_
 #define ZO2_PLANNER_MACHINE_H_
 

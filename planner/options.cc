@@ -57,10 +57,11 @@ Result<double> ParseRate(const std::string& text) {
   std::string unit;
   bool ok = Split(text, &number, &unit);
   if (ok && unit.size() >= 2 && unit.substr(unit.size() - 2) == "/s") unit.resize(unit.size() - 2);
-  if (!ok || Factor(unit) == 0 || number <= 0) {
+  const double rate = ok ? number * Factor(unit) : 0;
+  if (!(rate >= kLeastRate && rate <= kMostRate)) {
     return Invalid("'", text, "' is no rate; write it like 2GB/s or 500MiB/s");
   }
-  return number * Factor(unit);
+  return rate;
 }
 
 std::string FormatSize(double bytes) {

@@ -37,6 +37,8 @@ struct PlanOptions {
 // "64MiB", "1.5 GB", "4096" -> bytes. Decimal units (kB, MB, GB, TB) are powers of 1000, binary ones (KiB, ...; also
 // a bare K, M, G, T) powers of 1024.
 Result<uint64_t> ParseSize(const std::string& text);
+// What counts as a rate, per second.
+inline constexpr double kLeastRate = 1e-12, kMostRate = 1e19;
 // "2GB/s", "500MiB/s" -> bytes per second.
 Result<double> ParseRate(const std::string& text);
 // 1536 -> "1.50 KiB".

@@ -8,13 +8,13 @@
 #include <set>
 #include <tuple>
 
+#include "planner/arith.h"
+
 namespace zo2 {
 namespace {
 
 constexpr int64_t kRowMultiple = 64;
 constexpr uint64_t kSmall = 16 << 10;
-
-uint64_t AlignUp(uint64_t n, uint64_t a) { return (n + a - 1) / a * a; }
 
 // Where a weight is used.
 struct Use {

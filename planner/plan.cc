@@ -3,18 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <set>
 
 #include "ir/schedule/verify.h"
 #include "ir/support/hash.h"
+#include "planner/arith.h"
 #include "planner/report.h"
-#include "planner/strategy.h"
 
 namespace zo2 {
 namespace {
 
-size_t Ix(int64_t i) { return static_cast<size_t>(i); }
 
 class Clock {
  public:
@@ -31,6 +28,7 @@ class Clock {
 Result<void> CheckOptions(const PlanOptions& o) {
   if (o.samples < 1 || o.samples > 1024) return Invalid("--q must be 1 to 1024, not ", o.samples);
   if (o.micro_batches < 1 || o.micro_batches > 1024) return Invalid("--micro must be 1 to 1024, not ", o.micro_batches);
+  if (o.steps < 1) return Invalid("--steps must be at least 1, not ", o.steps);
   if (o.slots < 0 || o.slots > 4096) return Invalid("--slots must be 1 to 4096, not ", o.slots);
   if (o.writeback_every < 0 || o.writeback_every > kMaxPeriod)
     return Invalid("--writeback-every must be 1 to ", kMaxPeriod, ", not ", o.writeback_every);
@@ -38,72 +36,6 @@ Result<void> CheckOptions(const PlanOptions& o) {
   if (o.strategy != "auto" && MakeStrategy(o.strategy) == nullptr)
     return Invalid("--strategy must be auto, greedy, zo2, stream or resident, not ", o.strategy);
   return {};
-}
-
-// The period of a decision, from the instruction list itself.
-struct Scored {
-  Candidate candidate;
-  Schedule schedule;
-  Simulation simulation;
-};
-
-Result<Scored> Score(const PlanInput& in, Candidate candidate) {
-  Scored s;
-  ZO2_ASSIGN(s.schedule, Emit(in, candidate.decision));
-  for (Program& p : s.schedule.programs) {
-    Simulation simulation = Simulate(p);
-    p.predicted_period = simulation.period;
-    if (p.purpose == Purpose::kTrain || in.train == nullptr) s.simulation = std::move(simulation);
-  }
-  s.candidate = std::move(candidate);
-  return s;
-}
-
-// Candidates of all strategies that were asked for, simulated; the best one stays.
-Result<Scored> Choose(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals) {
-  constexpr int kSimulated = 4;
-  const bool automatic = in.options->strategy == "auto";
-  std::vector<std::string> names = {automatic ? "greedy" : in.options->strategy};
-  for (const char* trivial : {"resident", "stream", "zo2"})
-    if (names[0] != trivial) names.push_back(trivial);
-  // Decisions forced by hand leave nothing to the trivial plans.
-  const bool forced = in.options->slots > 0 || in.options->writeback_every > 0 || in.options->resident.has_value();
-  std::optional<Scored> best;
-  Status why;
-  std::vector<Decision> seen;
-  for (size_t i = 0; i < names.size(); ++i) {
-    auto candidates = MakeStrategy(names[i])->Decide(in, demand, kSimulated);
-    if (!candidates.ok()) {
-      rivals->push_back({names[i], false, 0, 0, candidates.status().message()});
-      if (i == 0) why = candidates.status();
-      continue;
-    }
-    bool first = true;
-    for (Candidate& c : *candidates) {
-      // The first is the strategy's favourite; the others only where they come close in closed form.
-      if (!first && c.period > 1.05 * (*candidates)[0].period) continue;
-      first = false;
-      const Decision d = c.decision;
-      auto scored = Score(in, std::move(c));
-      if (!scored.ok()) {
-        rivals->push_back({names[i], false, 0, 0, scored.status().message()});
-        if (i == 0 && why.ok()) why = scored.status();
-        continue;
-      }
-      Rival r;
-      r.name = names[i];
-      if (d.slots > 0 && !d.block_granular)
-        r.name += " S=" + std::to_string(d.slots) + " K=" + std::to_string(d.writeback_every);
-      r.feasible = true;
-      r.period = scored->simulation.period;
-      r.device_bytes = scored->schedule.arenas[0].bytes;
-      rivals->push_back(r);
-      const bool may_win = i == 0 || (automatic && !forced);
-      if (may_win && (!best || r.period < best->simulation.period * (1 - 1e-9))) best = std::move(*scored);
-    }
-  }
-  if (!best) return why.ok() ? Error(Code::kInfeasible, "no strategy fits the budgets") : why;
-  return std::move(*best);
 }
 
 double TokensPerStep(const Graph& g, const PlanOptions& o) {
@@ -177,7 +109,7 @@ std::string NumericsJson(const Graph& g, const Partition& p, const Machine& mach
                {"compute_threads", machine.compute_threads},
                {"device", machine.cuda ? "cuda" : "cpu"},
                {"alignment", machine.alignment()}};
-  return json.dump();  // keys sorted
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);  // keys sorted
 }
 
 Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const PlanOptions& given) {
@@ -189,40 +121,41 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   Clock clock;
 
   ZO2_ASSIGN(Graph graph, ApplyComputeDType(original, machine));
+  if (graph.loss.node < 0) {  // nothing trains, so no update is ever pending
+    for (Weight& w : graph.weights) w.trainable = false;
+  }
   ZO2_ASSIGN(Partition partition, MakePartition(graph, machine, options));
   clock.Stage("partition", &plan.stages);
 
   CostModel cost(graph, machine, options.samples);
   PlanInput in{&graph, &machine, &options, &partition, &cost, nullptr, nullptr};
   Layout train, evaluate;
+  if (graph.loss.node < 0 && graph.outputs.empty())
+    return Invalid("model ", graph.name, " has neither a loss nor an output: nothing to plan");
   if (graph.loss.node >= 0) {
     ZO2_ASSIGN(train, MakeLayout(graph, partition, machine, options, Purpose::kTrain, false));
     in.train = &train;
   }
-  if (graph.loss.node >= 0 || !graph.outputs.empty()) {
-    ZO2_ASSIGN(evaluate, MakeLayout(graph, partition, machine, options, Purpose::kEvaluate, true));
-    if (in.train != nullptr && evaluate.bytes > train.bytes && !evaluate.outputs.empty()) {
-      // Outputs must not make an infeasible plan of a feasible one.
-      in.evaluate = &evaluate;
-      if (LeastDeviceBytes(in) > options.budget) {
-        ZO2_ASSIGN(evaluate, MakeLayout(graph, partition, machine, options, Purpose::kEvaluate, false));
-        graph.notes.push_back("evaluations return losses only: the model's outputs do not fit the device budget");
-      }
-    }
-    in.evaluate = &evaluate;
-  }
-  if (in.evaluate == nullptr) return Invalid("model ", graph.name, " has neither a loss nor an output: nothing to plan");
+  ZO2_ASSIGN(evaluate, MakeLayout(graph, partition, machine, options, Purpose::kEvaluate, true));
+  in.evaluate = &evaluate;
   clock.Stage("layout", &plan.stages);
 
   Demand demand = MeasureDemand(in);
   if (demand.instructions > kMaxInstructions) return TooManyInstructions(demand.instructions, partition.target);
+  auto best = Choose(in, demand, &plan.rivals);
+  if (!best.ok() && best.status().code() == Code::kInfeasible && in.train != nullptr && !evaluate.outputs.empty()) {
+    // Outputs must not make an infeasible plan of a feasible one.
+    ZO2_ASSIGN(evaluate, MakeLayout(graph, partition, machine, options, Purpose::kEvaluate, false));
+    graph.notes.push_back("evaluations return losses only: the model's outputs do not fit the device budget");
+    plan.rivals.clear();
+    best = Choose(in, demand, &plan.rivals);
+  }
+  if (!best.ok()) return best.status();
+  clock.Stage("decide, emit, simulate", &plan.stages);
   plan.bound = LowerBound(in, demand, options.budget);
   clock.Stage("bound", &plan.stages);
 
-  ZO2_ASSIGN(Scored best, Choose(in, demand, &plan.rivals));
-  clock.Stage("decide, emit, simulate", &plan.stages);
-
-  plan.schedule = std::move(best.schedule);
+  plan.schedule = std::move(best->schedule);
   plan.schedule.numerics = NumericsJson(graph, partition, machine, options);
   plan.schedule.fingerprint = Sha256Hex(plan.schedule.numerics);
   auto verified = Verify(plan.schedule);
@@ -230,9 +163,9 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
     return Internal("the planner made a schedule that the verifier rejects (", verified.status().message(), "); please report it");
   clock.Stage("verify", &plan.stages);
 
-  plan.decision = best.candidate.decision;
-  plan.causes = best.candidate.causes;
-  plan.simulation = std::move(best.simulation);
+  plan.decision = best->candidate.decision;
+  plan.causes = best->candidate.causes;
+  plan.simulation = std::move(best->simulation);
   plan.memory = MeasureMemory(in, plan.decision);
   const Layout& larger = in.train != nullptr && train.bytes >= evaluate.bytes ? train : evaluate;
   plan.temporaries = larger.peak;
@@ -245,7 +178,7 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
     plan.flops_per_step += passes * branches * cost.Flops(n);
   }
   plan.tokens_per_step = TokensPerStep(graph, options);
-  if (const Program* p = plan.schedule.Find(Purpose::kTrain)) CountTraffic(*p, &plan);
+  CountTraffic(*plan.schedule.Find(main.purpose), &plan);
   plan.schedule.report = ReportJson(plan, machine, options);
   return plan;
 }

@@ -10,21 +10,13 @@
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
 #include "planner/bound.h"
+#include "planner/choose.h"
 #include "planner/emit.h"
 #include "planner/machine.h"
 #include "planner/options.h"
 #include "planner/simulate.h"
 
 namespace zo2 {
-
-// A plan that was considered: the winner's rivals in the report.
-struct Rival {
-  std::string name;        // "resident", "stream", "zo2", "greedy S=3 K=1", ...
-  bool feasible = false;
-  double period = 0;       // simulated, seconds
-  uint64_t device_bytes = 0;
-  std::string why;         // infeasible: the sentence
-};
 
 // Seconds that each stage of the planner took.
 struct StageTime {

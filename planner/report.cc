@@ -1,6 +1,7 @@
 #include "planner/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -47,6 +48,14 @@ std::string Line(const char* format, ...) {
   return text;
 }
 
+// 22569984 -> "22.57 M": powers of 1000.
+std::string CountText(double n) {
+  const char* units[] = {"", " K", " M", " G", " T"};
+  int i = 0;
+  for (; n >= 1000 && i < 4; ++i) n /= 1000;
+  return Line("%.4g%s", n, units[i]);
+}
+
 }  // namespace
 
 std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptions& o) {
@@ -85,10 +94,9 @@ std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptio
                               {"temporary", m.temporary},
                               {"temporary_lower_bound_of_kind",
                                {{"branches", Peak(plan, BufferKind::kBranch)},
-                                {"activations", Peak(plan, BufferKind::kActivation) + Peak(plan, BufferKind::kOutput)},
-                                {"workspace", Peak(plan, BufferKind::kWorkspace) + Peak(plan, BufferKind::kState)},
-                                {"rings", Peak(plan, BufferKind::kInput) + Peak(plan, BufferKind::kControl) +
-                                              Peak(plan, BufferKind::kLoss)}}}};
+                                {"activations", Peak(plan, BufferKind::kActivation)},
+                                {"workspace", Peak(plan, BufferKind::kWorkspace)},
+                                {"rings", Peak(plan, BufferKind::kInput)}}}};
   json["memory"]["host"] = {{"bytes", s.arenas[1].bytes}, {"budget", s.arenas[1].budget}, {"pinned", s.arenas[1].bytes},
                             {"masters", m.host_masters}, {"staging", m.host_staging}};
   json["time"] = {{"period", period},
@@ -106,7 +114,8 @@ std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptio
                   {"flops_per_step", plan.flops_per_step},
                   {"up_bytes_per_step", plan.up_bytes},
                   {"down_bytes_per_step", plan.down_bytes}};
-  const double gap = train != nullptr && plan.bound.seconds > 0 ? period / plan.bound.seconds - 1 : 0;
+  double gap = plan.bound.seconds > 0 ? period / plan.bound.seconds - 1 : 0;
+  if (std::abs(gap) < 1e-9) gap = 0;  // rounding
   json["bound"] = {{"seconds", plan.bound.seconds}, {"gap", gap}, {"binding", plan.bound.binding},
                    {"compute", plan.bound.compute}, {"up", plan.bound.up}, {"down", plan.bound.down},
                    {"resident_bytes", plan.bound.resident_bytes},
@@ -132,12 +141,13 @@ std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptio
   json["planner_seconds"] = Json::object();
   for (const StageTime& t : plan.stages) json["planner_seconds"][t.stage] = t.seconds;
   json["notes"] = s.notes;
-  return json.dump(1);
+  return json.dump(1, ' ', false, Json::error_handler_t::replace);  // names are whatever a file has
 }
 
 Result<std::string> ReportText(const std::string& report) {
   const nlohmann::json j = nlohmann::json::parse(report, nullptr, false);
-  if (j.is_discarded() || !j.is_object() || !j.contains("schema")) return Invalid("the plan holds no report");
+  if (j.is_discarded() || !j.is_object() || !j.contains("schema"))
+    return Invalid("the plan holds no report; --format json shows the schedule itself");
   std::ostringstream out;
   auto size = [](const nlohmann::json& v) { return FormatSize(v.get<double>()); };
   auto time = [](const nlohmann::json& v) { return FormatSeconds(v.get<double>()); };
@@ -145,13 +155,14 @@ Result<std::string> ReportText(const std::string& report) {
     const auto &model = j["model"], &t = j["time"], &d = j["memory"]["device"], &h = j["memory"]["host"], &b = j["bound"];
     const double period = t["period"];
     auto share = [&](const char* key) { return period > 0 ? 100 * t[key].get<double>() / period : 0; };
-    out << Line("%s: %.4g M weights (%.4g M trained), %s; loss %s\n", model["name"].get<std::string>().c_str(),
-                model["weights"].get<double>() / 1e6, model["trained_weights"].get<double>() / 1e6,
+    out << Line("%s: %s weights (%s trained), %s; loss %s\n", model["name"].get<std::string>().c_str(),
+                CountText(model["weights"]).c_str(), CountText(model["trained_weights"]).c_str(),
                 size(model["weight_bytes"]).c_str(), model["loss"].get<std::string>().c_str());
     out << Line("machine %s; numeric fingerprint %.16s\n\n", j["machine"]["name"].get<std::string>().c_str(),
                 j["fingerprint"].get<std::string>().c_str());
-    out << Line("step      %s predicted   (%.4g tokens/s, %.3g TFLOP/s; %lld steps: %s)\n", time(t["period"]).c_str(),
-                j["rate"]["tokens_per_second"].get<double>(), j["rate"]["tflops"].get<double>(),
+    const double tokens = j["rate"]["tokens_per_second"], flops = 1e12 * j["rate"]["tflops"].get<double>();
+    out << Line("step      %s predicted   (%s tokens/s, %sFLOP/s; %lld steps: %s)\n", time(t["period"]).c_str(),
+                Line(tokens < 10 ? "%.2g" : "%.0f", tokens).c_str(), CountText(flops).c_str(),
                 static_cast<long long>(t["steps"].get<int64_t>()), time(t["total"]).c_str());
     if (b["seconds"].get<double>() > 0)
       out << Line("bound     %s             gap %.1f %%, binding: %s\n", time(b["seconds"]).c_str(),
@@ -178,7 +189,8 @@ Result<std::string> ReportText(const std::string& report) {
       if (r["feasible"].get<bool>()) {
         out << Line("  %-18s %-10s %s\n", r["name"].get<std::string>().c_str(), time(r["period"]).c_str(), size(r["device_bytes"]).c_str());
       } else {
-        out << Line("  %-18s ", r["name"].get<std::string>().c_str()) << "infeasible: " << r["why"].get<std::string>() << "\n";
+        const std::string why = r["why"];  // the JSON has what would help, too
+        out << Line("  %-18s ", r["name"].get<std::string>().c_str()) << "infeasible: " << why.substr(0, why.find("; ")) << "\n";
       }
     }
     const auto& notes = j["notes"];

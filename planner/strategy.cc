@@ -1,71 +1,67 @@
 #include "planner/strategy.h"
 
 #include <algorithm>
+#include <numeric>
+
+#include "planner/arith.h"
 
 namespace zo2 {
 
-double EstimatePeriod(const PlanInput& in, const Demand& demand, const Decision& d) {
-  const Partition& p = *in.partition;
-  double up = 0, down = 0, hold = 0, extra = 0;
-  const double k = d.writeback_every;
-  for (size_t t = 0; t < p.tiles.size(); ++t) {
-    if (d.resident[t] || demand.uploads[t] == 0) continue;
-    const Tile& tile = p.tiles[t];
-    double x = demand.uploads[t] * in.cost->Upload(tile.wire_bytes);
-    up += x;
-    hold += x;
-    if (!tile.trainable) continue;
-    double w = in.cost->Download(tile.bytes) / k;
-    down += w;
-    double once = in.cost->Prepare(tile, p.weights, 1, 2, true, true);
-    hold += w + demand.uploads[t] * once;
-    // Between write-backs 1, 2, ..., K updates are pending, applied anew by every upload of the iteration.
-    if (k > 1) {
-      double more = in.cost->Prepare(tile, p.weights, (k + 1) / 2, 2, true, true) - once;
-      double again = in.cost->Prepare(tile, p.weights, k / 2, 2, true, false) -
-                     in.cost->Prepare(tile, p.weights, 0, 2, true, false);
-      extra += more + (demand.uploads[t] - 1) * again * (k - 1) / k;
+std::unique_ptr<Strategy> MakeStrategy(const std::string& name) {
+  if (name == "greedy" || name == "auto") return MakeGreedy();
+  if (name == "resident" || name == "stream" || name == "zo2") return MakeFixed(name);
+  return nullptr;
+}
+
+Decision Smallest(const PlanInput& in, int slots, int every) {
+  const auto& tiles = in.partition->tiles;
+  const uint64_t align = in.machine->alignment(), limit = in.options->resident.value_or(UINT64_MAX);
+  std::vector<size_t> order(tiles.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tiles[a].wire_bytes > tiles[b].wire_bytes; });
+  // The first n of them resident, the largest of the others in each slot; records for K steps where anything is streamed.
+  const uint64_t records = in.train == nullptr ? 0 : AlignUp(StepRecordBytes(in.options->samples), align) * static_cast<uint64_t>(every - 1);
+  uint64_t resident = 0, least = UINT64_MAX;
+  size_t best = 0;
+  for (size_t n = 0; n <= order.size() && resident <= limit; ++n) {
+    uint64_t bytes = resident;
+    if (n < order.size()) bytes += AlignUp(tiles[order[n]].wire_bytes, align) * static_cast<uint64_t>(slots) + records;
+    if (bytes < least) {
+      least = bytes;
+      best = n;
     }
+    if (n < order.size()) resident += AlignUp(tiles[order[n]].bytes, align);
   }
-  // While the other direction runs, each keeps only part of its rate.
-  double slow = 1 / in.machine->link_duplex - 1;
-  double both = std::min(up, down);
-  double link_up = up + both * slow, link_down = down + both * slow;
-  double slots = d.slots > 0 ? (hold + both * slow) / d.slots : 0;
-  double period = std::max({demand.compute + extra, link_up, link_down, slots});
-  if (d.block_granular) period = std::max(period, demand.compute + extra + (link_up + link_down) * 0.02);
-  return period;
+  Decision d;
+  d.resident.assign(tiles.size(), false);
+  for (size_t n = 0; n < best; ++n) d.resident[order[n]] = true;
+  d.slots = best < order.size() ? slots : 0;
+  d.writeback_every = best < order.size() ? every : 1;
+  return d;
 }
 
-uint64_t LeastDeviceBytes(const PlanInput& in) {
-  Decision all, none;
-  all.resident.assign(in.partition->tiles.size(), true);
-  none.resident.assign(in.partition->tiles.size(), false);
-  none.slots = 1;
-  return std::min(MeasureMemory(in, all).device(), MeasureMemory(in, none).device());
+bool Fits(const PlanInput& in, const MemoryUse& use) {
+  return use.device() <= in.options->budget && use.host() <= in.options->host_budget;
 }
 
-Status CheckBudgets(const PlanInput& in, const Decision& d) {
-  MemoryUse use = MeasureMemory(in, d);
-  const uint64_t budget = in.options->budget, host = in.options->host_budget;
+Status DoesNotFit(const PlanInput& in, const MemoryUse& use, const std::string& with) {
   auto size = [](uint64_t bytes) { return FormatSize(static_cast<double>(bytes)); };
-  if (use.device() > budget) {
-    uint64_t least = LeastDeviceBytes(in);
-    std::string help;
-    if (least > budget) {
-      help = "; the smallest budget that works is " + size(least) + " (" + std::to_string(least) + " bytes), of which " +
-             size(use.temporary) + " are activations and workspace, fewer rows per micro-batch (--micro) make that less";
-    } else {
-      help = "; other decisions fit from " + size(least) + " on (--strategy auto)";
-    }
-    return Error(Code::kInfeasible, "the plan needs ", size(use.device()), " of device memory, ",
-                 size(use.device() - budget), " more than the budget of ", size(budget), help);
-  }
-  if (use.host() > host) {
+  auto exact = [&](uint64_t bytes) { return size(bytes) + " (" + std::to_string(bytes) + " bytes)"; };
+  const uint64_t budget = in.options->budget, host = in.options->host_budget;
+  if (use.device() <= budget) {
     return Error(Code::kInfeasible, "the plan needs ", size(use.host()), " of host memory, ", size(use.host() - host),
-                 " more than the host budget of ", size(host), "; raise --host-budget, or --budget so that more weights stay on the device");
+                 " more than the host budget of ", size(host), "; a --host-budget of ", exact(use.host()),
+                 " is enough, or raise --budget so that more weights stay on the device");
   }
-  return Status();
+  // Where the host is short too, no more than a lower limit is known.
+  std::string help = use.host() <= host ? "; the smallest budget that works" + with + " is " + exact(use.device())
+                                        : "; no budget below " + exact(use.device()) + " works" + with +
+                                              ", and then " + size(use.host()) + " of host memory are needed";
+  help += ", of which " + size(use.temporary) + " are activations and workspace, fewer rows per micro-batch (--micro) make that less";
+  if (const uint64_t free = MeasureMemory(in, Smallest(in, 1, 1)).device(); !with.empty() && free < use.device())
+    help += "; other decisions fit from " + size(free) + " on (--strategy auto)";
+  return Error(Code::kInfeasible, "the plan needs ", size(use.device()), " of device memory, ", size(use.device() - budget),
+               " more than the budget of ", size(budget), help);
 }
 
 }  // namespace zo2

@@ -19,7 +19,7 @@ namespace zo2 {
 // A decision, its predicted period, and why it is so.
 struct Candidate {
   Decision decision;
-  double period = 0;                // closed form; seconds
+  double period = 0;                // closed form (estimate.h); seconds
   std::vector<std::string> causes;  // one sentence per choice
 };
 
@@ -32,17 +32,20 @@ class Strategy {
   virtual Result<std::vector<Candidate>> Decide(const PlanInput& input, const Demand& demand, int most) const = 0;
 };
 
-// "greedy", "resident", "stream", "zo2"; null for other names.
+// "greedy" ("auto" is it), "resident", "stream", "zo2"; null for other names.
 std::unique_ptr<Strategy> MakeStrategy(const std::string& name);
+std::unique_ptr<Strategy> MakeGreedy();
+std::vector<std::string> ExplainGreedy(const PlanInput& input, const Decision& decision);  // causes
+std::unique_ptr<Strategy> MakeFixed(const std::string& name);
 
-// Closed form of the period of a decision: the largest of what each lane takes, and of the slots' turnaround
-// (x + c + d) / S summed over streamed tiles (upload, prepare, write-back hold a slot).
-double EstimatePeriod(const PlanInput& input, const Demand& demand, const Decision& decision);
+// The decision that needs the least device memory with these slots and write-backs, nothing else asked: the largest
+// tiles are resident where that costs less than slots for them.
+Decision Smallest(const PlanInput& input, int slots, int every);
 
-// OK, or kInfeasible with the sentence.
-Status CheckBudgets(const PlanInput& input, const Decision& decision);
-// The least device memory any decision can do with: one slot, nothing resident (or all resident, if that is less).
-uint64_t LeastDeviceBytes(const PlanInput& input);
+bool Fits(const PlanInput& input, const MemoryUse& use);
+// Why not: how much is missing where, and what helps. `use`: of the smallest decision of the strategy that was asked
+// for; `with` names what was asked (" with --slots 8"), "" when nothing was.
+Status DoesNotFit(const PlanInput& input, const MemoryUse& use, const std::string& with);
 
 }  // namespace zo2
 

@@ -1,156 +1,357 @@
 #include "planner/timeline.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <array>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <unordered_map>
+#include <vector>
 
 #include "planner/options.h"
 #include "planner/report.h"
 #include "planner/simulate.h"
+#include "planner/timeline_page.h"
+#include "planner/timeline_view.h"
 
 namespace zo2 {
 namespace {
 
-constexpr int kIterations = 3;
+using namespace internal;  // NOLINT: the timeline's parts
+using Json = nlohmann::json;
 
-const Program* Main(const Schedule& s) {
-  const Program* p = s.Find(Purpose::kTrain);
-  return p != nullptr ? p : s.Find(Purpose::kEvaluate);
+constexpr int kMostMemoryPoints = 6000;     // of the page; where there are more, the fullest of each stretch
+constexpr size_t kSpansAtFirstSight = 160;  // of the compute lane
+
+// ---- the lanes ----
+
+// Which run of an instruction: key of a map.
+uint64_t RunKey(const Program& p, LaneId lane, int32_t index, int64_t iteration) {
+  return (static_cast<uint64_t>(iteration) * p.lanes.size() + static_cast<uint64_t>(lane)) << 24 |
+         static_cast<uint32_t>(index);
 }
 
-// Iterations far enough in that the pipeline is full.
-std::vector<Span> SteadySpans(const Program& p, double* begin, double* end) {
-  const int64_t first = std::max<int64_t>(p.period, 4);
-  std::vector<Span> spans = Simulate(p, first, first + kIterations).spans;
-  *begin = spans.empty() ? 0 : spans[0].start;
-  *end = *begin;
-  for (const Span& s : spans) {
-    *begin = std::min(*begin, s.start);
-    *end = std::max(*end, s.finish);
+// Per span, the span that it waited for last (-1: none, its lane was busy), and how long its lane stood still.
+struct Wait {
+  int64_t cause = -1;
+  double seconds = 0;
+};
+std::vector<Wait> MakeWaits(const View& v) {
+  const Program& p = *v.program;
+  const std::vector<Span>& spans = v.simulation.spans;
+  std::vector<std::vector<std::vector<const Edge*>>> into(p.lanes.size());
+  for (size_t l = 0; l < p.lanes.size(); ++l) into[l].resize(p.lanes[l].instructions.size());
+  for (const Edge& e : p.edges) into[static_cast<size_t>(e.to_lane)][static_cast<size_t>(e.to)].push_back(&e);
+  std::unordered_map<uint64_t, size_t> runs;
+  for (size_t x = 0; x < spans.size(); ++x) runs[RunKey(p, spans[x].lane, spans[x].index, spans[x].iteration)] = x;
+  std::vector<Wait> waits(spans.size());
+  std::vector<double> lane_time(p.lanes.size(), -1);
+  for (size_t x = 0; x < spans.size(); ++x) {
+    const Span& span = spans[x];
+    double& before = lane_time[static_cast<size_t>(span.lane)];
+    if (before >= 0 && span.start - before > 1e-9) {
+      waits[x].seconds = span.start - before;
+      double latest = before;
+      for (const Edge* e : into[static_cast<size_t>(span.lane)][static_cast<size_t>(span.index)]) {
+        auto it = runs.find(RunKey(p, e->from_lane, e->from, span.iteration - e->back));
+        if (it == runs.end() || spans[it->second].finish <= latest) continue;
+        latest = spans[it->second].finish;
+        waits[x].cause = static_cast<int64_t>(it->second);
+      }
+    }
+    before = span.finish;
   }
-  return spans;
+  return waits;
 }
 
-std::string Label(const Schedule& s, const Instruction& i) {
-  std::string text(Name(i.kind));
-  if (i.tile >= 0) text += " " + s.tiles[static_cast<size_t>(i.tile)].name;
-  if (i.node >= 0) {
-    const PlanNode& n = s.nodes[static_cast<size_t>(i.node)];
-    text = std::string(Name(n.op)) + " " + n.name;
+int64_t Nanoseconds(double seconds) { return std::llround(seconds * 1e9); }
+
+// A rectangle of the page: one span, or neighbours in one lane and step.
+struct Box {
+  size_t first;  // span
+  double finish;
+  size_t count;
+  std::array<double, kTimelineKinds.size()> seconds;  // by kind; the page shows the one with most
+};
+
+// Per lane, in the order of time. Neighbours that together are shorter than `least` become one.
+std::vector<std::vector<Box>> MakeBoxes(const Schedule& s, const View& v, double least) {
+  const Program& p = *v.program;
+  std::vector<std::vector<Box>> lanes(p.lanes.size());
+  const auto& spans = v.simulation.spans;
+  for (size_t x = 0; x < spans.size(); ++x) {
+    const Span& span = spans[x];
+    if (span.finish <= v.begin || span.start >= v.end) continue;
+    const Lane& lane = p.lanes[static_cast<size_t>(span.lane)];
+    auto& boxes = lanes[static_cast<size_t>(span.lane)];
+    if (boxes.empty() || span.finish - spans[boxes.back().first].start >= least ||
+        spans[boxes.back().first].iteration != span.iteration)
+      boxes.push_back({x, span.finish, 0, {}});
+    boxes.back().finish = span.finish;
+    ++boxes.back().count;
+    boxes.back().seconds[KindOf(s, lane.kind, lane.instructions[static_cast<size_t>(span.index)])] +=
+        span.finish - span.start;
   }
-  if (i.branches.size() == 1) text += i.branches[0] % 2 == 0 ? " +" : " -";
-  return text;
+  return lanes;
 }
 
-std::string Escape(const std::string& text) {
-  std::string out;
-  for (char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+const char* LaneText(LaneKind kind) {
+  switch (kind) {
+    case LaneKind::kCompute: return "kernels";
+    case LaneKind::kH2D: return "host to device";
+    case LaneKind::kD2H: return "device to host";
+    default: return "";
+  }
+}
+
+// Fills `lanes` (per lane its spans: kind, label, step, start, length, waited, lane and place of what it waited for)
+// and `labels`. Times are nanoseconds from the view's begin.
+void FillLanes(const Schedule& s, const View& v, Json* json) {
+  const Program& p = *v.program;
+  const auto& spans = v.simulation.spans;
+  double least = 0;
+  std::vector<std::vector<Box>> lanes = MakeBoxes(s, v, least);
+  const auto count = [&] {
+    size_t n = 0;
+    for (const auto& boxes : lanes) n += boxes.size();
+    return n;
+  };
+  for (least = (v.end - v.begin) / 1e5; count() > kMostSpans && least < v.end - v.begin; least *= 2)
+    lanes = MakeBoxes(s, v, least);
+  // Where each span went.
+  std::vector<std::pair<int64_t, int64_t>> place(spans.size(), {-1, -1});
+  for (size_t l = 0; l < lanes.size(); ++l) {
+    for (size_t b = 0; b < lanes[l].size(); ++b) {
+      size_t left = lanes[l][b].count;
+      for (size_t x = lanes[l][b].first; left > 0; ++x) {
+        if (static_cast<size_t>(spans[x].lane) != l) continue;
+        place[x] = {static_cast<int64_t>(l), static_cast<int64_t>(b)};
+        --left;
+      }
     }
   }
-  return out;
+  const std::vector<Wait> waits = MakeWaits(v);
+  std::map<std::pair<std::string, std::string>, size_t> numbers;
+  Json& labels = (*json)["labels"] = Json::array();
+  const auto label = [&](const TimelineLabel& text) {
+    auto [it, fresh] = numbers.emplace(std::make_pair(text.title, text.more), numbers.size());
+    if (fresh) labels.push_back({text.title, text.more});
+    return it->second;
+  };
+  const nlohmann::json report = Json::parse(s.report, nullptr, false);
+  const std::string binding =
+      report.is_object() ? report.value(Json::json_pointer("/bound/binding"), std::string()) : "";
+  (*json)["lanes"] = Json::array();
+  size_t compute = 0;
+  for (size_t l = 0; l < lanes.size(); ++l) {
+    const Lane& lane = p.lanes[l];
+    std::string what = LaneText(lane.kind);
+    if (lane.kind == LaneKind::kCompute) {
+      what += ", " + std::to_string(lane.threads) + (lane.threads == 1 ? " thread" : " threads");
+      compute = std::max(compute, lanes[l].size());
+    }
+    const double busy = v.simulation.period > 0 ? v.simulation.busy[l] / v.simulation.period : 0;
+    Json rows = Json::array();
+    for (const Box& box : lanes[l]) {
+      const Span& span = spans[box.first];
+      const Instruction& i = lane.instructions[static_cast<size_t>(span.index)];
+      TimelineLabel text = MakeLabel(s, p, lane, i);
+      if (box.count > 1) text = {std::to_string(box.count) + " instructions from " + text.title, ""};
+      const double start = std::max(span.start, v.begin), finish = std::min(box.finish, v.end);
+      const Wait& wait = waits[box.first];
+      const auto cause = wait.cause < 0 ? std::pair<int64_t, int64_t>(-1, -1) : place[static_cast<size_t>(wait.cause)];
+      const auto kind = std::max_element(box.seconds.begin(), box.seconds.end()) - box.seconds.begin();
+      rows.push_back({kind, label(text), span.iteration, Nanoseconds(start - v.begin), Nanoseconds(finish - start),
+                      Nanoseconds(wait.seconds), cause.first, cause.second});
+    }
+    (*json)["lanes"].push_back({{"name", Name(lane.kind)},
+                                {"what", what},
+                                {"busy", busy},
+                                {"binding", binding == Name(lane.kind)},
+                                {"spans", rows}});
+  }
+  (*json)["edge"] =
+      Nanoseconds((v.end - v.begin) * std::min(1.0, static_cast<double>(kSpansAtFirstSight) /
+                                                        static_cast<double>(std::max<size_t>(1, compute))));
 }
 
-const char* Color(LaneKind lane, const Instruction& i) {
-  if (i.kind == InstrKind::kPrepare) return "#c77d2e";
-  if (i.kind == InstrKind::kGradient) return "#b3261e";
-  if (lane == LaneKind::kH2D) return "#3b78b0";
-  if (lane == LaneKind::kD2H) return "#7a5ba6";
-  return "#4c9a6a";
+// ---- device memory over time ----
+
+enum Band { kResidentBand, kFixedBand, kSlotBand, kBranchBand, kActivationBand, kWorkspaceBand, kBands };
+constexpr const char* kBandRows[kBands][2] = {{"resident weights", "#4a6a8a"}, {"constants, records", "#9a9a94"},
+                                              {"slots in use", "#3b78b0"},     {"branch weights", "#e0912f"},
+                                              {"activations", "#2f8f5b"},      {"workspace", "#b9d3be"}};
+
+Band BandOf(BufferKind kind) {
+  switch (kind) {
+    case BufferKind::kMaster: return kResidentBand;
+    case BufferKind::kConstant:
+    case BufferKind::kRecord: return kFixedBand;
+    case BufferKind::kSlot: return kSlotBand;
+    case BufferKind::kBranch: return kBranchBand;
+    case BufferKind::kState:
+    case BufferKind::kWorkspace: return kWorkspaceBand;
+    default: return kActivationBand;
+  }
+}
+
+// A temporary buffer is in use from the first to the last instruction of a pass that touches it (inputs and losses: of
+// an iteration); a slot from each upload into it to the last instruction before the next one.
+void FillMemory(const Schedule& s, const View& v, Json* json) {
+  const Program& p = *v.program;
+  using Bytes = std::array<int64_t, kBands>;
+  Bytes always{};
+  uint64_t arena_bytes = 0, budget = 0;
+  ArenaId device = -1;
+  for (size_t a = 0; a < s.arenas.size(); ++a) {
+    if (s.arenas[a].tier != Tier::kDevice || device >= 0) continue;
+    device = static_cast<ArenaId>(a);
+    arena_bytes = s.arenas[a].bytes;
+    budget = s.arenas[a].budget;
+  }
+  for (const Buffer& b : s.buffers) {
+    const Band band = BandOf(b.kind);
+    if (b.arena == device && band <= kFixedBand)
+      always[band] += static_cast<int64_t>(b.ring > 1 ? b.stride * b.ring : b.bytes);
+  }
+  std::map<double, Bytes> changes;  // what begins (or, below 0, ends) when
+  const auto in_use = [&](BufferId id, double begin, double end) {
+    const Buffer& b = s.buffers[static_cast<size_t>(id)];
+    begin = std::max(begin, v.begin), end = std::min(end, v.end);
+    if (begin >= end) return;
+    changes[begin][BandOf(b.kind)] += static_cast<int64_t>(b.bytes);
+    changes[end][BandOf(b.kind)] -= static_cast<int64_t>(b.bytes);
+  };
+  struct Use {
+    double begin, end;
+  };
+  std::map<std::pair<BufferId, int64_t>, Use> open;  // by buffer and pass, counted through all iterations; slots: -1
+  for (const Span& span : v.simulation.spans) {
+    const Instruction& i = p.lanes[static_cast<size_t>(span.lane)].instructions[static_cast<size_t>(span.index)];
+    for (const Operand& o : i.operands) {
+      if (o.buffer < 0) continue;
+      const Buffer& b = s.buffers[static_cast<size_t>(o.buffer)];
+      if (b.arena != device || BandOf(b.kind) <= kFixedBand) continue;
+      const bool slot = b.kind == BufferKind::kSlot;
+      const bool whole = b.kind == BufferKind::kInput || b.kind == BufferKind::kLoss || b.kind == BufferKind::kControl;
+      const int64_t pass = span.iteration * p.samples * p.micro_batches + (whole ? 0 : i.pass);
+      auto [it, fresh] = open.emplace(std::make_pair(o.buffer, slot ? -1 : pass), Use{span.start, span.finish});
+      if (slot && i.kind == InstrKind::kCopy && o.access == AccessMode::kWrite && !fresh) {
+        in_use(o.buffer, it->second.begin, it->second.end);
+        it->second = {span.start, span.finish};
+      }
+      it->second.begin = std::min(it->second.begin, span.start);
+      it->second.end = std::max(it->second.end, span.finish);
+    }
+  }
+  for (const auto& [key, use] : open) in_use(key.first, use.begin, use.end);
+  // Points; where there are too many, the fullest of each stretch of time stands for it.
+  Json points = Json::array();
+  Bytes now = always;
+  int64_t stretch = -1, most = -1;
+  const auto total = [](const Bytes& b) {
+    int64_t sum = 0;
+    for (int64_t x : b) sum += x;
+    return sum;
+  };
+  for (const auto& [time, change] : changes) {
+    for (int k = 0; k < kBands; ++k) now[static_cast<size_t>(k)] += change[static_cast<size_t>(k)];
+    const auto at = static_cast<int64_t>((time - v.begin) / (v.end - v.begin) * kMostMemoryPoints);
+    const bool same = changes.size() > kMostMemoryPoints && at == stretch;
+    if (same && total(now) <= most) continue;
+    if (!same) points.push_back(nullptr);
+    Json row = {Nanoseconds(time - v.begin)};
+    for (int64_t x : now) row.push_back(x);
+    points.back() = row;
+    stretch = at;
+    most = total(now);
+  }
+  (*json)["memory"] = {{"bytes", arena_bytes}, {"budget", budget}, {"kinds", kBandRows}, {"points", points}};
+}
+
+// ---- figures ----
+
+void FillFigures(const Schedule& s, const View& v, Json* json) {
+  Json& figures = (*json)["figures"] = Json::array();
+  const auto add = [&](const std::string& value, const std::string& name, bool mark = false) {
+    figures.push_back({value, name, mark});
+  };
+  add(FormatSeconds(v.simulation.period), "a step, predicted");
+  const Json report = Json::parse(s.report, nullptr, false);
+  if (!report.is_object()) return;
+  const auto number = [&](const char* path) { return report.value(Json::json_pointer(path), 0.0); };
+  const auto size = [&](const char* path) { return FormatSize(number(path)); };
+  if (number("/bound/seconds") > 0) {
+    char gap[32];
+    std::snprintf(gap, sizeof gap, "%.1f %%", 100 * number("/bound/gap"));
+    add(FormatSeconds(number("/bound/seconds")), "bound");
+    add(gap, "gap");
+    add(report.value(Json::json_pointer("/bound/binding"), std::string("?")), "binding resource", true);
+  }
+  add(size("/memory/device/bytes"), "device memory of " + size("/memory/device/budget"));
+  add(size("/rate/up_bytes_per_step") + " / " + size("/rate/down_bytes_per_step"), "up / down the link per step");
+  add(std::to_string(static_cast<int64_t>(number("/tiles/resident"))) + " of " +
+          std::to_string(static_cast<int64_t>(number("/tiles/count"))),
+      "tiles resident");
+  add(std::to_string(static_cast<int64_t>(number("/decision/slots"))), "slots");
+  const auto every = static_cast<int64_t>(number("/decision/writeback_every"));
+  add(every == 1 ? "every step" : "every " + std::to_string(every) + " steps", "write-back");
 }
 
 }  // namespace
 
 std::string PerfettoJson(const Schedule& s) {
-  using Json = nlohmann::json;
-  const Program* p = Main(s);
   Json events = Json::array();
-  if (p != nullptr) {
-    double begin, end;
-    std::vector<Span> spans = SteadySpans(*p, &begin, &end);
-    for (size_t l = 0; l < p->lanes.size(); ++l) {
-      events.push_back({{"ph", "M"}, {"name", "thread_name"}, {"pid", 0}, {"tid", l}, {"args", {{"name", Name(p->lanes[l].kind)}}}});
-    }
-    for (const Span& span : spans) {
-      const Instruction& i = p->lanes[static_cast<size_t>(span.lane)].instructions[static_cast<size_t>(span.index)];
-      events.push_back({{"ph", "X"}, {"name", Label(s, i)}, {"cat", Name(i.kind)}, {"pid", 0}, {"tid", span.lane},
-                        {"ts", (span.start - begin) * 1e6}, {"dur", (span.finish - span.start) * 1e6},
-                        {"args", {{"iteration", span.iteration}, {"seq", i.seq}, {"pass", i.pass}}}});
+  if (const Program* p = MainProgram(s); p != nullptr) {
+    const View v = MakeView(*p);
+    for (size_t l = 0; l < p->lanes.size(); ++l)
+      events.push_back(
+          {{"ph", "M"}, {"name", "thread_name"}, {"pid", 0}, {"tid", l}, {"args", {{"name", Name(p->lanes[l].kind)}}}});
+    for (const Span& span : v.simulation.spans) {
+      if (span.finish <= v.begin || span.start >= v.end) continue;
+      const Lane& lane = p->lanes[static_cast<size_t>(span.lane)];
+      const Instruction& i = lane.instructions[static_cast<size_t>(span.index)];
+      const TimelineLabel label = MakeLabel(s, *p, lane, i);
+      events.push_back({{"ph", "X"},
+                        {"name", label.title},
+                        {"cat", kTimelineKinds[static_cast<size_t>(KindOf(s, lane.kind, i))].name},
+                        {"pid", 0},
+                        {"tid", span.lane},
+                        {"ts", (span.start - v.begin) * 1e6},
+                        {"dur", (span.finish - span.start) * 1e6},
+                        {"args", {{"step", span.iteration}, {"seq", i.seq}, {"pass", i.pass}, {"what", label.more}}}});
     }
   }
-  return Json({{"traceEvents", events}, {"displayTimeUnit", "ms"}}).dump();
+  return Json({{"traceEvents", events}, {"displayTimeUnit", "ms"}})
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string TimelineHtml(const Schedule& s) {
-  std::ostringstream out;
-  out << "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>" << Escape(s.model_name)
-      << " plan</title><style>\nbody{font:14px/1.45 system-ui,sans-serif;margin:24px;color:#222;background:#fff}\n"
-         "pre{background:#f5f5f2;padding:12px;overflow:auto}\n"
-         "#view{border:1px solid #ccc;overflow:hidden;cursor:grab;user-select:none}\n"
-         "rect:hover{stroke:#000;stroke-width:.5}text{font:12px system-ui,sans-serif}\n"
-         ".key span{display:inline-block;width:12px;height:12px;margin:0 5px 0 16px}\n</style></head><body>\n<h1>"
-      << Escape(s.model_name) << "</h1>\n";
+  static const Program kNone;
+  const Program* p = MainProgram(s);
+  const View v = MakeView(p != nullptr ? *p : kNone);
+  Json json;
+  json["title"] = s.model_name;
+  json["subtitle"] = "machine " + s.machine + ", numeric fingerprint " + s.fingerprint.substr(0, 16) +
+                     ". Shown: " + std::to_string(v.steps) + " steps of program " + v.program->name +
+                     " in the steady state, as the planner predicts them.";
+  json["total"] = std::max<int64_t>(1, Nanoseconds(v.end - v.begin));
+  json["kinds"] = Json::array();
+  for (const TimelineKindRow& k : kTimelineKinds) json["kinds"].push_back({k.name, k.color, k.dark_text});
+  json["steps"] = Json::array();
+  for (size_t i = 0; i < v.starts.size(); ++i)
+    json["steps"].push_back({v.first + static_cast<int64_t>(i), Nanoseconds(v.starts[i] - v.begin)});
+  FillLanes(s, v, &json);
+  FillMemory(s, v, &json);
+  FillFigures(s, v, &json);
   auto text = ReportText(s.report);
-  if (text.ok()) out << "<pre>" << Escape(*text) << "</pre>\n";
-  const Program* p = Main(s);
-  if (p == nullptr) return out.str() + "</body></html>\n";
-  double begin, end;
-  std::vector<Span> spans = SteadySpans(*p, &begin, &end);
-  const double width = 1400, total = std::max(end - begin, 1e-12), scale = width / total, least = width / 4000;
-  const int row = 46, top = 24;
-  out << "<p class=\"key\">Three steps as the planner predicts them. Wheel: zoom; drag: move; hover: what it is."
-         "<span style=\"background:#3b78b0\"></span>upload<span style=\"background:#c77d2e\"></span>prepare"
-         "<span style=\"background:#4c9a6a\"></span>compute<span style=\"background:#b3261e\"></span>gradient"
-         "<span style=\"background:#7a5ba6\"></span>download</p>\n";
-  const int height = top + row * static_cast<int>(p->lanes.size()) + 8;
-  out << "<svg id=\"view\" viewBox=\"0 0 " << width << " " << height << "\" width=\"100%\" height=\"" << height * 1.4
-      << "\" preserveAspectRatio=\"none\">\n";
-  std::stable_sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
-    return a.lane != b.lane ? a.lane < b.lane : a.start < b.start;
-  });
-  char text_buffer[256];
-  for (size_t x = 0; x < spans.size();) {
-    const Span& first = spans[x];
-    const Lane& lane = p->lanes[static_cast<size_t>(first.lane)];
-    const Instruction& i = lane.instructions[static_cast<size_t>(first.index)];
-    double finish = first.finish;
-    size_t next = x + 1;
-    // Short neighbours of one color and iteration become one rectangle.
-    while (next < spans.size() && spans[next].lane == first.lane && spans[next].iteration == first.iteration &&
-           (spans[next].start - finish) * scale < least && (spans[next].finish - first.start) * scale < 2 * least &&
-           Color(lane.kind, lane.instructions[static_cast<size_t>(spans[next].index)]) == Color(lane.kind, i)) {
-      finish = spans[next].finish;
-      ++next;
-    }
-    std::string label = next == x + 1 ? Label(s, i) : std::to_string(next - x) + " instructions from " + Label(s, i);
-    std::snprintf(text_buffer, sizeof text_buffer,
-                  "<rect x=\"%.3f\" y=\"%d\" width=\"%.3f\" height=\"%d\" fill=\"%s\" fill-opacity=\"%s\"><title>",
-                  (first.start - begin) * scale, top + row * first.lane, std::max((finish - first.start) * scale, least / 4),
-                  row - 14, Color(lane.kind, i), first.iteration % 2 == 0 ? "1" : ".72");
-    out << text_buffer << Escape(label) << "; step " << first.iteration << "; " << FormatSeconds(finish - first.start)
-        << "</title></rect>\n";
-    x = next;
-  }
-  out << "</svg>\n<p>";
-  for (size_t l = 0; l < p->lanes.size(); ++l) out << (l > 0 ? ", " : "Lanes from top: ") << Name(p->lanes[l].kind);
-  out << ". Shown: " << FormatSeconds(total) << ".</p>\n<script>\n"
-         "const v=document.getElementById('view'),W="
-      << width << ",H=" << height
-      << ";let x=0,w=W,d=null;\n"
-         "function set(){x=Math.max(0,Math.min(x,W-w));v.setAttribute('viewBox',x+' 0 '+w+' '+H)}\n"
-         "v.addEventListener('wheel',e=>{e.preventDefault();const r=v.getBoundingClientRect(),f=(e.clientX-r.left)/r.width,"
-         "n=Math.max(W/5000,Math.min(W,w*(e.deltaY>0?1.2:1/1.2)));x+=f*(w-n);w=n;set()},{passive:false});\n"
-         "v.addEventListener('mousedown',e=>d=e.clientX);addEventListener('mouseup',()=>d=null);\n"
-         "addEventListener('mousemove',e=>{if(d===null)return;x-=(e.clientX-d)*w/v.getBoundingClientRect().width;d=e.clientX;set()});\n"
-         "</script></body></html>\n";
-  return out.str();
+  json["report"] = text.ok() ? *text : text.status().message();
+  std::string data = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  for (size_t at = 0; (at = data.find('<', at)) != std::string::npos; at += 6)
+    data.replace(at, 1, "\\u003c");  // no name ends the script
+  std::string page = internal::kTimelinePage;
+  const size_t at = page.find(internal::kTimelineData);
+  return page.substr(0, at) + data + page.substr(at + sizeof internal::kTimelineData - 1);
 }
 
 }  // namespace zo2

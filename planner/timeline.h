@@ -8,10 +8,13 @@
 
 namespace zo2 {
 
-// Chrome/Perfetto trace events (JSON) of three steady iterations of the main program; one track per lane.
+// What both show: two steps of train (of evaluate where there is no train) in the steady state, or one more than the K
+// steps of a write-back's period (8 at most), from the first kernel of a step on.
+
+// Chrome/Perfetto trace events (JSON), one track per lane.
 std::string PerfettoJson(const Schedule& schedule);
-// One self-contained page: the report's text above, the lanes of three iterations below, drawn in SVG. Instructions too
-// short to see are merged with their neighbours of the same kind.
+// One self-contained page that works without a network: figures, lanes, device memory over time, the report. Past some
+// tens of thousands of instructions, short neighbours of one kind become one rectangle.
 std::string TimelineHtml(const Schedule& schedule);
 
 }  // namespace zo2

@@ -1,4 +1,6 @@
 // zo2-plan: parse flags, call one function of a stage, print.
+#include <errno.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -42,9 +44,10 @@ Result<void> ParseBind(const std::string& text, std::map<std::string, int64_t>* 
   for (size_t begin = 0; begin < text.size();) {
     size_t end = std::min(text.find(',', begin), text.size()), equal = text.find('=', begin);
     char* rest = nullptr;
+    errno = 0;
     int64_t size = equal < end ? std::strtoll(text.c_str() + equal + 1, &rest, 10) : 0;
-    if (equal >= end || equal == begin || size <= 0 || rest != text.c_str() + end)
-      return Invalid("--bind '", text, "' is not NAME=SIZE,... with sizes above 0, like batch=4,seq=128");
+    if (equal >= end || equal == begin || rest == text.c_str() + equal + 1 || errno != 0 || rest != text.c_str() + end)
+      return Invalid("--bind '", text, "' is not NAME=SIZE,..., like batch=4,seq=128");
     (*bind)[text.substr(begin, equal - begin)] = size;
     begin = end + 1;
   }
@@ -63,11 +66,22 @@ Result<void> DivideBatch(int micro, std::map<std::string, int64_t>* bind) {
   return Invalid("--micro needs the batch bound by name: --bind batch=...");
 }
 
+// "runs/opt/model.onnx" -> "opt", "runs/opt-small.onnx" -> "opt-small".
+std::string NameOf(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::path file = std::filesystem::absolute(path, ignored).lexically_normal();
+  const std::string stem = file.stem().string(), folder = file.parent_path().filename().string();
+  return stem == "model" && !folder.empty() ? folder : stem;
+}
+
 Result<Graph> Load(Flags& f) {
   ZO2_TRY(ParseBind(f.bind, &f.load.import.bind));
   ZO2_TRY(DivideBatch(f.plan.micro_batches, &f.load.import.bind));
   f.load.import.weights = f.weights;
-  return LoadModel(f.model, f.load);
+  ZO2_ASSIGN(Graph graph, LoadModel(f.model, f.load));
+  // Exporters call every graph the same; its file tells more.
+  if (graph.name.empty() || graph.name == "main_graph" || graph.name == "torch_jit") graph.name = NameOf(f.model);
+  return graph;
 }
 
 Result<Machine> MachineOf(const Flags& f) {
@@ -125,6 +139,8 @@ Result<void> Check(Flags& f) {
 Result<void> Inspect(Flags& f) {
   ZO2_ASSIGN(Schedule schedule, ReadSchedule(f.model));
   std::string text;
+  // These follow its indices; JSON and text show whatever is there.
+  if (!f.weight.empty() || f.format == "html" || f.format == "perfetto") ZO2_TRY(Verify(schedule));
   if (!f.weight.empty()) {
     ZO2_ASSIGN(text, WeightText(schedule, f.weight));
   } else if (f.format == "json") {
@@ -138,6 +154,10 @@ Result<void> Inspect(Flags& f) {
   }
   if (!f.output.empty()) {
     if (Status status = WriteFile(f.output, text); !status.ok()) return status;
+    std::cout << "written to " << f.output;
+    if (f.format == "html") std::cout << "; open it in a browser, it needs no network";
+    if (f.format == "perfetto") std::cout << "; open it at ui.perfetto.dev or chrome://tracing";
+    std::cout << "\n";
     return {};
   }
   std::cout << text;
@@ -149,7 +169,8 @@ Result<void> VerifyPlan(Flags& f) {
   ZO2_ASSIGN(VerifyStats stats, Verify(schedule));
   std::cout << "safe: " << stats.instructions << " instructions and " << stats.edges << " edges (unrolled)";
   for (size_t a = 0; a < stats.peak.size(); ++a)
-    std::cout << ", peak " << FormatSize(static_cast<double>(stats.peak[a])) << " on the " << Name(schedule.arenas[a].tier);
+    std::cout << ", peak " << FormatSize(static_cast<double>(stats.peak[a])) << " on the "
+              << Name(schedule.arenas[a].tier);
   std::cout << "\n";
   return {};
 }
@@ -189,76 +210,169 @@ Result<void> Export(Flags& f) {
   return {};
 }
 
+// ---- flags: every one shows what it defaults to ----
+
+constexpr const char* kVersion = "zo2-plan 0.1.0";
+constexpr const char *kModel = "Model", *kBits = "Choices that decide bits", *kBudgets = "Machine and budgets",
+                     *kDecisions = "Decisions, forced by hand", *kOutput = "Output";
+
+// "--name TYPE   what it is [default]"
+class HelpFormat : public CLI::Formatter {
+ public:
+  HelpFormat() { column_width(28); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0) return "";
+    return " " + option->get_type_name() + (option->get_positional() || !option->get_required() ? "" : " (required)");
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string absent = option->get_default_str();
+    return option->get_description() + (absent.empty() ? "" : " [" + absent + "]");
+  }
+};
+
+template <typename T>
+CLI::Option* Add(CLI::App* app, const char* group, const char* name, T* value, const char* type, const char* help) {
+  return app->add_option(name, *value, help)->group(group)->type_name(type)->capture_default_str();
+}
+// One whose absence means something: `absent` says what.
+CLI::Option* AddText(CLI::App* app, const char* group, const char* name, std::string* value, const char* type,
+                     const char* help, const char* absent = "") {
+  return app->add_option(name, *value, help)->group(group)->type_name(type)->default_str(absent);
+}
+
 void AddModelFlags(CLI::App* app, Flags* f) {
-  app->add_option("MODEL", f->model, "ONNX file")->required();
-  app->add_option("--bind", f->bind, "sizes of symbolic dimensions, NAME=SIZE,...");
-  app->add_option("--weights", f->weights, "safetensors file or folder that overrides the model's weights");
-  app->add_option("--loss", f->load.loss, "auto, causal-lm, classify, mse or output:NAME")->capture_default_str();
-  app->add_option("--train", f->load.train, "all, or a regular expression over weight names")->capture_default_str();
-  app->add_option("--keep-output", f->load.keep_outputs, "model outputs that evaluations return");
-  app->add_option("--print-after", f->load.print_after, "print the graph after this pass (or all)");
-  app->add_option("--micro", f->plan.micro_batches, "micro-batches; divides the bound batch")->capture_default_str();
+  app->add_option("MODEL", f->model, "ONNX file, with its weights inside or in external files")
+      ->required()
+      ->type_name("FILE");
+  AddText(app, kModel, "--bind", &f->bind, "NAME=SIZE,...",
+          "sizes of symbolic dimensions, like batch=4,seq=128; also values of inputs that are one number", "none");
+  AddText(app, kModel, "--weights", &f->weights, "PATH",
+          "safetensors file or folder whose tensors replace the model's weights of the same names", "the model's own");
+  Add(app, kModel, "--loss", &f->load.loss, "LOSS",
+      "auto, causal-lm, classify, mse, none, or output:NAME for a loss that the model computes");
+  Add(app, kModel, "--train", &f->load.train, "REGEX",
+      "which weights are trained: all, or those whose name contains a match");
+  app->add_option("--keep-output", f->load.keep_outputs,
+                  "a model output that evaluations return; may be given several times")
+      ->group(kModel)
+      ->type_name("NAME")
+      ->allow_extra_args(false)
+      ->default_str("all; none for causal-lm");
+  AddText(app, kModel, "--print-after", &f->load.print_after, "PASS",
+          "print the graph after this pass of the frontend, or after all", "none");
+}
+
+void AddBitFlags(CLI::App* app, Flags* f) {
+  Add(app, kBits, "--micro", &f->plan.micro_batches, "N", "micro-batches per step; must divide the bound batch");
+  Add(app, kBits, "--q", &f->plan.samples, "N", "directions per step (n-SPSA)");
+  AddText(app, kBits, "--tile", &f->tile, "SIZE", "size of a tile", "from the model");
+  Add(app, kBits, "--rounding", &f->rounding, "HOW", "how 16-bit masters are rounded: stochastic or nearest")
+      ->check(CLI::IsMember({"stochastic", "nearest"}).description(""));
+  app->add_flag("--rademacher", f->rademacher, "directions of +1 and -1 instead of normal ones")->group(kBits);
+  Add(app, kBits, "--numerics", &f->numerics, "HOW", "pinned: the planner chooses nothing that changes bits")
+      ->check(CLI::IsMember({"pinned"}).description(""));
 }
 
 void AddPlanFlags(CLI::App* app, Flags* f) {
   AddModelFlags(app, f);
-  app->add_option("--host-budget", f->host_budget, "host memory, like 8GiB [what the machine has]");
-  app->add_option("--machine", f->machine, "built-in name or JSON file")->capture_default_str();
-  app->add_option("--link-up", f->link_up, "rate host to device instead of the machine's, like 2GB/s");
-  app->add_option("--link-down", f->link_down, "rate device to host instead of the machine's");
-  app->add_option("--q", f->plan.samples, "directions per step (n-SPSA)")->capture_default_str();
-  app->add_option("--tile", f->tile, "tile size; decides bits [from the model]");
-  app->add_option("--rounding", f->rounding, "of 16-bit masters")->check(CLI::IsMember({"stochastic", "nearest"}))->capture_default_str();
-  app->add_flag("--rademacher", f->rademacher, "directions of +1 and -1 instead of normals");
-  app->add_option("--numerics", f->numerics, "pinned: nothing that changes bits is chosen by the planner")
-      ->check(CLI::IsMember({"pinned"}))->capture_default_str();
-  app->add_option("--strategy", f->plan.strategy, "auto, greedy, zo2, stream or resident")->capture_default_str();
-  app->add_option("--slots", f->plan.slots, "slots for streamed tiles [decided]");
-  app->add_option("--writeback-every", f->plan.writeback_every, "steps between write-backs [decided]");
-  app->add_option("--resident", f->resident, "all, none or bytes of weights kept on the device [decided]");
-  app->add_option("--steps", f->plan.steps, "for the total in the report")->capture_default_str();
+  AddText(app, kBudgets, "--host-budget", &f->host_budget, "SIZE", "host memory, like 8GiB", "what the machine has");
+  Add(app, kBudgets, "--machine", &f->machine, "NAME|FILE",
+      "built-in machine (zo2-plan machines lists them) or a file of zo2-run profile");
+  AddText(app, kBudgets, "--link-up", &f->link_up, "RATE", "rate from host to device, like 2GB/s", "the machine's");
+  AddText(app, kBudgets, "--link-down", &f->link_down, "RATE", "rate from device to host", "the machine's");
+  AddBitFlags(app, f);
+  Add(app, kDecisions, "--strategy", &f->plan.strategy, "NAME",
+      "auto (the best of all), greedy, stream (everything), resident (everything) or zo2 (the published schedule)");
+  Add(app, kDecisions, "--slots", &f->plan.slots, "N", "slots that streamed tiles pass through; 0: decided");
+  Add(app, kDecisions, "--writeback-every", &f->plan.writeback_every, "K",
+      "steps between write-backs of a streamed tile; 0: decided");
+  AddText(app, kDecisions, "--resident", &f->resident, "SIZE", "weights kept on the device: all, none or this much",
+          "decided");
+  Add(app, kOutput, "--steps", &f->plan.steps, "N", "steps that the report's total is for");
 }
+
+constexpr const char* kFooter = R"(
+Examples
+  zo2-plan check model.onnx --bind batch=8,seq=128
+  zo2-plan compile model.onnx --bind batch=8,seq=128 --budget 64MiB -o run.plan
+  zo2-plan inspect run.plan --format html -o timeline.html
+  zo2-plan sweep model.onnx --bind batch=8,seq=128 --budget 32MiB..1GiB
+  zo2-plan export model.onnx --weights tuned.safetensors -o tuned.onnx
+zo2-plan COMMAND --help lists a command's flags. Sizes take units: KiB MiB GiB (powers of 1024), kB MB GB (powers of 1000).
+Exit status: 0 done, 2 bad input or usage, 3 no plan fits the budgets, 5 the schedule was rejected, 70 a bug of ours.)";
 
 int Main(int argc, char** argv) {
   Flags f;
   std::function<Result<void>(Flags&)> run;
-  CLI::App app("Plans zeroth-order fine-tuning of an ONNX model within a memory budget.", "zo2-plan");
+  CLI::App app(
+      "Plans zeroth-order fine-tuning: from an ONNX model, a machine and memory budgets to a static schedule that "
+      "zo2-run\n"
+      "executes. A plan says what lives where, which bytes move when, which kernel runs at which address, and why.",
+      "zo2-plan");
+  app.formatter(std::make_shared<HelpFormat>());
   app.require_subcommand(1);
+  app.set_version_flag("--version", std::string(kVersion) + " (plan format " + std::to_string(kScheduleVersion) + ")",
+                       "print the version");
+  app.footer(kFooter);
   auto command = [&](const char* name, const char* help, Result<void> (*function)(Flags&)) {
     CLI::App* sub = app.add_subcommand(name, help);
     sub->callback([&run, function] { run = function; });
+    sub->footer("");
     return sub;
   };
-  CLI::App* compile = command("compile", "make a plan and print its report", Compile);
+  CLI::App* check = command(
+      "check", "Say what the model is: inputs, loss, ops, weights, ties, what is trained, what is unsupported.", Check);
+  AddModelFlags(check, &f);
+  Add(check, kBits, "--micro", &f.plan.micro_batches, "N", "micro-batches per step; must divide the bound batch");
+  CLI::App* compile = command("compile", "Make a plan within the budgets and print its report.", Compile);
   AddPlanFlags(compile, &f);
-  compile->add_option("--budget", f.budget, "device memory, like 64MiB [what the machine has]");
-  compile->add_option("-o,--output", f.output, "plan file (.json: as JSON)");
-  compile->add_option("--report", f.report, "report file, JSON");
-  compile->add_flag("--quiet", f.quiet, "print nothing");
-  AddModelFlags(command("check", "say what the frontend makes of a model", Check), &f);
-  CLI::App* inspect = command("inspect", "show a plan", Inspect);
-  inspect->add_option("PLAN", f.model, "plan file")->required();
-  inspect->add_option("--format", f.format, "what to show")->check(CLI::IsMember({"text", "json", "html", "perfetto"}))->capture_default_str();
-  inspect->add_option("--weight", f.weight, "one weight by name");
-  inspect->add_option("-o,--output", f.output, "file instead of standard output");
-  command("verify", "prove a plan safe", VerifyPlan)->add_option("PLAN", f.model, "plan file")->required();
-  CLI::App* compare = command("compare", "say what differs between two plans", Compare);
-  compare->add_option("A", f.model, "plan file")->required();
-  compare->add_option("B", f.other, "plan file")->required();
-  CLI::App* sweep = command("sweep", "plan for many budgets", RunSweep);
+  AddText(compile, kBudgets, "--budget", &f.budget, "SIZE", "device memory, like 64MiB", "what the machine has");
+  AddText(compile, kOutput, "-o,--output", &f.output, "FILE", "plan file; a name that ends in .json gives JSON",
+          "none is written");
+  AddText(compile, kOutput, "--report", &f.report, "FILE", "report as JSON (docs/REPORT.md)", "none is written");
+  compile->add_flag("--quiet", f.quiet, "print nothing")->group(kOutput);
+  CLI::App* inspect =
+      command("inspect", "Show a plan: its report, all of it as JSON, a timeline, or one weight.", Inspect);
+  inspect->add_option("PLAN", f.model, "plan file")->required()->type_name("FILE");
+  Add(inspect, kOutput, "--format", &f.format, "HOW",
+      "text (the report), json (the whole schedule), html (a timeline for a browser) or perfetto (a trace for "
+      "ui.perfetto.dev)")
+      ->check(CLI::IsMember({"text", "json", "html", "perfetto"}).description(""));
+  AddText(inspect, kOutput, "--weight", &f.weight, "NAME", "where this weight is stored, lives and moves",
+          "all of the plan");
+  AddText(inspect, kOutput, "-o,--output", &f.output, "FILE", "file to write", "standard output");
+  command("verify", "Prove a plan safe: no hazard, no deadlock, no lost update, nothing outside its arena.", VerifyPlan)
+      ->add_option("PLAN", f.model, "plan file")
+      ->required()
+      ->type_name("FILE");
+  CLI::App* compare =
+      command("compare", "Say whether two plans give the same bits, and what differs between them.", Compare);
+  compare->add_option("A", f.model, "plan file")->required()->type_name("FILE");
+  compare->add_option("B", f.other, "plan file")->required()->type_name("FILE");
+  CLI::App* sweep = command("sweep", "Plan for many budgets: memory against time.", RunSweep);
   AddPlanFlags(sweep, &f);
-  sweep->add_option("--budget", f.range, "from..to, like 1GiB..24GiB")->required();
-  sweep->add_option("--points", f.points, "budgets to try")->capture_default_str();
-  sweep->add_flag("--json", f.json, "rows as JSON");
-  command("machines", "list built-in machines, or print one as JSON", Machines)->add_option("NAME", f.other, "machine to print");
-  CLI::App* exporting = command("export", "write an ONNX file with tuned weights", Export);
-  exporting->add_option("MODEL", f.model, "ONNX file")->required();
-  exporting->add_option("--weights", f.weights, "tuned safetensors")->required();
-  exporting->add_option("-o,--output", f.output, "ONNX file to write")->required();
+  AddText(sweep, kBudgets, "--budget", &f.range, "FROM..TO", "device memory, like 1GiB..24GiB")->required();
+  Add(sweep, kOutput, "--points", &f.points, "N", "budgets to try, evenly spaced in the logarithm");
+  sweep->add_flag("--json", f.json, "rows as JSON")->group(kOutput);
+  command("machines", "List the built-in machines with the sources of their figures, or print one as JSON.", Machines)
+      ->add_option("NAME", f.other, "machine to print")
+      ->type_name("NAME|FILE");
+  CLI::App* exporting = command("export", "Write an ONNX file like the model's, with tuned weights in it.", Export);
+  exporting->add_option("MODEL", f.model, "ONNX file that the plan was made from")->required()->type_name("FILE");
+  AddText(exporting, kModel, "--weights", &f.weights, "PATH", "tuned weights: safetensors of zo2-run export or train")
+      ->required();
+  AddText(exporting, kOutput, "-o,--output", &f.output, "FILE", "ONNX file to write")->required();
+  if (argc == 1) {
+    std::cerr << app.help();
+    return static_cast<int>(Code::kInvalid);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : static_cast<int>(Code::kInvalid);
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    const bool unknown = argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty();
+    std::cerr << "zo2-plan: " << (unknown ? std::string("there is no command ") + argv[1] : e.what()) << " (--help shows how)\n";
+    return static_cast<int>(Code::kInvalid);
   }
   Result<void> result = run(f);
   if (result.ok()) return 0;

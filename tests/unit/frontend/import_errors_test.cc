@@ -212,6 +212,40 @@ TEST(ImportErrors, ShapesThatDependOnValues) {
               "dynamic (Reshape, domain ai.onnx, version 17): its shape depends on the values of the inputs");
 }
 
+// An index that is one number for all examples, as an exporter makes it of logits_to_keep.
+TEST(ImportErrors, ScalarInputs) {
+  auto model = Small();
+  auto* graph = model.mutable_graph();
+  auto* index = graph->add_input();
+  index->set_name("keep");
+  index->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::INT64);
+  index->mutable_type()->mutable_tensor_type()->mutable_shape();
+  graph->mutable_node(0)->set_output(0, "h");
+  auto* node = graph->add_node();
+  node->set_op_type("Gather");
+  node->set_name("pick");
+  node->add_input("h");
+  node->add_input("keep");
+  node->add_output("y");
+  auto* axis = node->add_attribute();
+  axis->set_name("axis");
+  axis->set_type(onnx::AttributeProto::INT);
+  axis->set_i(1);
+  graph->mutable_output(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim()->RemoveLast();
+  auto inputs = [&](std::map<std::string, int64_t> bind) {
+    ImportOptions options;
+    options.bind = std::move(bind);
+    auto imported = ImportOnnx(Save(model), options);
+    EXPECT_TRUE(imported.ok()) << imported.status().message();
+    return imported.ok() ? imported->inputs.size() : 0;
+  };
+  EXPECT_EQ(inputs({{"batch", 2}}), 2u);
+  EXPECT_EQ(inputs({{"batch", 2}, {"keep", 2}}), 1u);
+  EXPECT_EQ(inputs({{"batch", 2}, {"keep", -3}}), 1u);
+  EXPECT_SAYS(ErrorOf(model, {{"batch", 2}, {"keep", 3}}), "pick (Gather, domain ai.onnx, version 17): it takes index 3 of an axis of 3");
+  EXPECT_SAYS(ErrorOf(model, {{"batch", 2}, {"keep", -4}}), "it takes index -4 of an axis of 3");
+}
+
 TEST(ImportErrors, HostileTensors) {
   auto model = Small();
   model.mutable_graph()->mutable_initializer(0)->set_raw_data(std::string(44, '\0'));

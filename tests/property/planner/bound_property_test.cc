@@ -1,0 +1,122 @@
+// The bound against every decision of tiny instances, and how close the planner comes to the best of them.
+#include "planner/bound.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+
+#include "planner/plan.h"
+#include "tests/property/planner/oracle.h"
+#include "tests/property/planner/random_graph.h"
+#include "tests/property/planner/rounds.h"
+
+namespace zo2 {
+namespace {
+
+// A tiny instance with a budget for some of the weights; null when this seed gives none. `balanced`: the link takes
+// about as long as the compute lane, where decisions matter most.
+std::unique_ptr<Instance> TinyInstance(Random& r, bool balanced, Machine* machine, Graph* graph) {
+  *graph = RandomGraph(r, {2, 32, true});
+  *machine = RandomMachine(r);
+  PlanOptions o = RandomNumerics(r);
+  o.budget = o.host_budget = uint64_t{1} << 50;
+  if (balanced) {
+    *machine = BuiltinMachines()[machine->cuda ? 1 : 0];
+    machine->link_duplex = r.Real(0.4, 1);
+    machine->copy_latency_s = 0;
+  }
+  auto in = MakeInstance(*graph, *machine, o);
+  if (in == nullptr || in->partition.tiles.size() < 2 || in->partition.tiles.size() > 7) return nullptr;
+  if (balanced) {
+    double up = 0;
+    for (size_t t = 0; t < in->partition.tiles.size(); ++t) up += in->demand.uploads[t] * in->cost->Upload(in->partition.tiles[t].wire_bytes);
+    machine->link_up_bytes_per_s *= up / in->demand.compute * r.Power(-0.5, 0.5);
+    machine->link_down_bytes_per_s = machine->link_up_bytes_per_s * r.Power(-0.5, 0.5);
+    machine->copy_latency_s = r.Chance(0.5) ? 0 : 0.02 * in->demand.compute * r.Real(0, 1);
+  }
+  Decision none;
+  none.slots = 1;
+  none.resident.assign(in->partition.tiles.size(), false);
+  const uint64_t least = MeasureMemory(in->input, none).device();
+  uint64_t weights = 0;
+  for (const Tile& t : in->partition.tiles) weights += t.bytes;
+  o.budget = least + static_cast<uint64_t>(r.Real(0, 1.2) * static_cast<double>(weights));
+  return MakeInstance(*graph, *machine, o);
+}
+
+TEST(BoundProperty, NoDecisionIsFasterAndThePlannerIsNear) {
+  for (bool balanced : {false, true}) {
+    std::vector<double> ratio, gap;
+    int64_t decisions = 0;
+    const int first = FirstSeed(), rounds = Rounds(300);
+    for (int seed = first; seed < first + rounds; ++seed) {
+      Random r(static_cast<uint64_t>(seed));
+      Machine machine;
+      Graph graph;
+      auto in = TinyInstance(r, balanced, &machine, &graph);
+      if (in == nullptr) continue;
+      Best best = Enumerate(*in, 6, {1, 2, 3, 4, 8});
+      if (best.decisions == 0) continue;
+      decisions += best.decisions;
+      const Bound bound = LowerBound(in->input, in->demand, in->options.budget);
+      EXPECT_LE(bound.seconds, best.period * (1 + 1e-9)) << "seed " << seed;
+      PlanOptions o = in->options;
+      auto plan = CompilePlan(graph, machine, o);
+      ASSERT_TRUE(plan.ok()) << "seed " << seed << ": " << plan.status().message();
+      ratio.push_back(plan->simulation.period / best.period);
+      gap.push_back(best.period / bound.seconds);
+      if (ratio.back() > 1.02 && std::getenv("ZO2_PROPERTY_VERBOSE")) {
+        std::printf("seed %d balanced %d: planner %.4g (S=%d K=%d %s) best %.4g (S=%d K=%d) bound %.4g\n", seed, balanced, plan->simulation.period,
+                    plan->decision.slots, plan->decision.writeback_every, plan->decision.strategy.c_str(), best.period, best.decision.slots, best.decision.writeback_every, bound.seconds);
+        for (size_t t = 0; t < in->partition.tiles.size(); ++t)
+          std::printf("   tile %zu %llu bytes train %d uploads %d resident: planner %d best %d\n", t, static_cast<unsigned long long>(in->partition.tiles[t].bytes),
+                      in->partition.tiles[t].trainable, in->demand.uploads[t], static_cast<int>(plan->decision.resident[t]), static_cast<int>(best.decision.resident[t]));
+      }
+    }
+    std::sort(ratio.begin(), ratio.end());
+    std::sort(gap.begin(), gap.end());
+    ASSERT_FALSE(ratio.empty());
+    auto at = [](const std::vector<double>& v, double share) { return v[static_cast<size_t>(share * static_cast<double>(v.size() - 1))]; };
+    const double near = static_cast<double>(std::upper_bound(ratio.begin(), ratio.end(), 1.02) - ratio.begin()) / static_cast<double>(ratio.size());
+    std::printf("  %s: %zu instances, %lld decisions; planner / best: median %.3f, 90 %% %.3f, 95 %% %.3f, worst %.3f; within 2 %%: %.0f %%; best / bound: median %.3f, 90 %% %.3f\n",
+                balanced ? "balanced" : "wild", ratio.size(), static_cast<long long>(decisions), at(ratio, 0.5), at(ratio, 0.9), at(ratio, 0.95), ratio.back(),
+                100 * near, at(gap, 0.5), at(gap, 0.9));
+    EXPECT_GT(near, 0.9);
+  }
+}
+
+// A refusal says that nothing fits: no decision with one slot does, then.
+TEST(BoundProperty, RefusalsAreTrue) {
+  int refused = 0, fitted = 0;
+  const int first = FirstSeed(), rounds = Rounds(600);
+  for (int seed = first; seed < first + rounds; ++seed) {
+    Random r(static_cast<uint64_t>(seed));
+    Machine machine;
+    Graph graph;
+    auto in = TinyInstance(r, false, &machine, &graph);
+    if (in == nullptr) continue;
+    const size_t n = in->partition.tiles.size();
+    Decision d;
+    d.slots = 1;
+    d.resident.assign(n, false);
+    const MemoryUse none = MeasureMemory(in->input, d);
+    PlanOptions o = in->options;
+    o.host_budget = none.host() - static_cast<uint64_t>(r.Real(0, 1) * static_cast<double>(none.host_masters));
+    bool fits = false;
+    for (uint64_t set = 0; set < uint64_t{1} << n && !fits; ++set) {
+      for (size_t t = 0; t < n; ++t) d.resident[t] = (set >> t) & 1;
+      const MemoryUse use = MeasureMemory(in->input, d);
+      fits = use.device() <= o.budget && use.host() <= o.host_budget;
+    }
+    const auto plan = CompilePlan(graph, machine, o);
+    EXPECT_EQ(plan.ok(), fits) << "seed " << seed << (plan.ok() ? "" : ": " + plan.status().message());
+    (fits ? fitted : refused) += 1;
+  }
+  std::printf("  %d instances fit, %d do not\n", fitted, refused);
+  EXPECT_GT(std::min(fitted, refused), rounds / 60);
+}
+
+}  // namespace
+}  // namespace zo2
