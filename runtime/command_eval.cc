@@ -12,28 +12,32 @@
 #include "runtime/dataset.h"
 #include "runtime/evaluate.h"
 #include "runtime/journal.h"
+#include "runtime/masters.h"
 #include "runtime/metrics.h"
+#include "runtime/output_paths.h"
 #include "runtime/run_setup.h"
 #include "runtime/run_state.h"
 
 namespace zo2 {
 namespace {
 
-// --outputs: one tensor per output, [examples, ...]. The first one goes to the file as it comes; since a safetensors file
-// has one tensor behind the other, the others wait in memory.
+// --outputs: one tensor per output, [examples, ...]. The first one goes to the file as it comes; since a safetensors
+// file has one tensor behind the other, the others wait in memory.
 class OutputFile {
  public:
-  static Result<OutputFile> Create(const std::string& path, const Schedule& schedule, const Program& program, int64_t rows,
-                                   int64_t examples) {
+  static Result<OutputFile> Create(const std::string& path, const Schedule& schedule, const Program& program,
+                                   int64_t rows, int64_t examples) {
     if (program.outputs.empty())
-      return Invalid("the plan's evaluations return no outputs: compile the model again with --keep-output, or a larger budget");
+      return Invalid(
+          "the plan's evaluations return no outputs: compile the model again with --keep-output, or a larger budget");
     OutputFile file;
     std::vector<SafetensorsWriter::Tensor> tensors;
     for (const ProgramOutput& output : program.outputs) {
       const PlanValue& value = schedule.values[static_cast<size_t>(output.value)];
       Shape shape = value.type.shape;
       if (shape.empty() || shape[0] != rows)
-        return Invalid("output ", value.name, " is not one value per example: its leading axis is not the batch of ", rows);
+        return Invalid("output ", value.name, " is not one value per example: its leading axis is not the batch of ",
+                       rows);
       file.row_bytes_.push_back(static_cast<size_t>(value.type.bytes() / rows));
       shape[0] = examples;
       tensors.push_back({value.name, value.type.dtype, shape});
@@ -70,9 +74,10 @@ std::string MetricsJson(const Evaluation& evaluation, int64_t step) {
 
 Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   ZO2_TRY(OpenDevice(flags.run.device));  // what is not there is said before anything is looked at
-  for (const std::string* path : {&flags.metrics, &flags.outputs, &flags.run.trace})
-    if (!path->empty()) ZO2_TRY(CheckWritable(*path));
-  if (flags.at >= 0 && flags.journal.empty()) return Invalid("--at needs --journal: the plan's own weights have no steps");
+  ZO2_TRY(CheckOutputs({{"--metrics", flags.metrics}, {"--outputs", flags.outputs}, {"--trace", flags.run.trace}},
+                       {flags.run.plan, flags.data, flags.journal}));
+  if (flags.at >= 0 && flags.journal.empty())
+    return Invalid("--at needs --journal: the plan's own weights have no steps");
   const auto note = [&](const std::string& text) {
     if (!flags.run.quiet) std::fprintf(stderr, "note: %s\n", text.c_str());
   };
@@ -80,7 +85,8 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   Executor& executor = *setup.executor;
   const Schedule& schedule = executor.schedule();
   const Program* program = schedule.Find(Purpose::kEvaluate);
-  if (program == nullptr) return Invalid(flags.run.plan, " has no evaluate program: compile the model again with zo2-plan");
+  if (program == nullptr)
+    return Invalid(flags.run.plan, " has no evaluate program: compile the model again with zo2-plan");
   ZO2_ASSIGN(const std::unique_ptr<Dataset> data, Dataset::Open(flags.data, schedule, *program, {flags.truncate}));
   for (const std::string& text : data->notes()) note(flags.data + ": " + text);
   ZO2_ASSIGN(const std::unique_ptr<BaseWeights> base, OpenBase(schedule, flags.run.weights, !flags.journal.empty()));
@@ -96,7 +102,7 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
     parameters = journal->header.parameters;
   }
   const int64_t step = state ? state->step() : 0;
-  const WeightReader reader = state ? state->reader() : base->reader();
+  const WeightReader reader = state ? state->reader() : base->source.reader();
   ZO2_TRY(executor.Initialize(kernels, parameters, step, [&](Executor& e) { return LoadMasters(reader, e); }));
 
   const int64_t rows = BatchRows(schedule, *program);

@@ -7,12 +7,13 @@
 #include "ir/support/file.h"
 #include "runtime/commands.h"
 #include "runtime/device.h"
+#include "runtime/output_paths.h"
 #include "runtime/run_state.h"
 
 namespace zo2 {
 
 Status RunExport(const ExportFlags& flags) {
-  ZO2_TRY(CheckWritable(flags.output));
+  ZO2_TRY(CheckOutputs({{"--output", flags.output}}, {flags.plan, flags.journal}));
   ZO2_ASSIGN(const Schedule schedule, ReadSchedule(flags.plan));
   ZO2_TRY(Verify(schedule));
   ZO2_ASSIGN(const Journal journal, Journal::Read(flags.journal));

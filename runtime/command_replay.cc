@@ -13,13 +13,11 @@
 namespace zo2 {
 namespace {
 
-double Clock() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // The snapshot's weights against those that the base weights and the records before it give.
-Status CompareSnapshot(const Schedule& schedule, const BaseWeights& base, const Journal& journal, const SnapshotRecord& record,
-                       const RunState::Options& options) {
+Status CompareSnapshot(const Schedule& schedule, const BaseWeights& base, const Journal& journal,
+                       const SnapshotRecord& record, const RunState::Options& options) {
   const std::string path = SnapshotPath(journal.path, record.generation);
   const Result<Snapshot> snapshot = Snapshot::Open(journal, record, schedule, options.threads);
   if (!snapshot.ok()) {
@@ -52,8 +50,8 @@ Status RunReplay(const ReplayFlags& flags) {
   ZO2_ASSIGN(const std::string digest, DigestWeights(schedule, AllWeights(schedule), state->reader(), 1));
   int64_t skipped = 0;
   for (int64_t step = 0; step < state->step(); ++step) skipped += journal.steps.at(step).skipped;
-  std::printf("replayed %ld steps (%ld of them skipped) on the base weights in %.2f s\n", static_cast<long>(state->step()),
-              static_cast<long>(skipped), Clock() - begin);
+  std::printf("replayed %ld steps (%ld of them skipped) on the base weights in %.2f s\n",
+              static_cast<long>(state->step()), static_cast<long>(skipped), Clock() - begin);
   std::printf("weights of step %ld: sha256 %s\n", static_cast<long>(state->step()), digest.c_str());
   std::set<int> seen;  // the file of a generation is that of its last record
   for (auto record = journal.snapshots.rbegin(); record != journal.snapshots.rend(); ++record)

@@ -12,7 +12,9 @@
 #include "runtime/dataset.h"
 #include "runtime/evaluate.h"
 #include "runtime/journal.h"
+#include "runtime/masters.h"
 #include "runtime/metrics.h"
+#include "runtime/output_paths.h"
 #include "runtime/run_setup.h"
 #include "runtime/run_state.h"
 #include "runtime/snapshot.h"
@@ -21,9 +23,7 @@
 namespace zo2 {
 namespace {
 
-double Clock() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Status CheckFlags(const TrainFlags& f) {
   const auto not_below = [](const char* flag, double value, double least) {
@@ -41,9 +41,11 @@ Status CheckFlags(const TrainFlags& f) {
   if (!(f.eps > 0) || !std::isfinite(f.eps)) return Invalid("--eps is ", f.eps, " but must be above 0");
   if (f.resume && f.journal.empty()) return Invalid("--resume needs --journal: there is nothing to go on from");
   if (f.eval_every > 0 && f.eval_data.empty()) return Invalid("--eval-every needs --eval-data");
-  if (f.snapshot_every > 0 && f.journal.empty()) return Invalid("--snapshot-every needs --journal: snapshots stand beside it");
-  for (const std::string* path : {&f.journal, &f.metrics, &f.output, &f.run.trace})
-    if (!path->empty()) ZO2_TRY(CheckWritable(*path));
+  if (f.snapshot_every > 0 && f.journal.empty())
+    return Invalid("--snapshot-every needs --journal: snapshots stand beside it");
+  ZO2_TRY(CheckOutputs(
+      {{"--journal", f.journal}, {"--metrics", f.metrics, true}, {"--output", f.output}, {"--trace", f.run.trace}},
+      {f.run.plan, f.data, f.eval_data}));
   if (!f.journal.empty() && !f.resume && FileExists(f.journal))
     return Invalid("the journal ", f.journal, " exists: give --resume to go on with it, or another name");
   return Status();
@@ -92,7 +94,8 @@ class Training {
     for (const std::string& note : data_->notes()) Note(flags_.data + ": " + note);
     if (flags_.eval_data.empty()) return Status();
     const Program* evaluate = schedule().Find(Purpose::kEvaluate);
-    if (evaluate == nullptr) return Invalid(flags_.run.plan, " has no evaluate program: compile it again with zo2-plan");
+    if (evaluate == nullptr)
+      return Invalid(flags_.run.plan, " has no evaluate program: compile it again with zo2-plan");
     ZO2_ASSIGN(eval_data_, Dataset::Open(flags_.eval_data, schedule(), *evaluate, options));
     for (const std::string& note : eval_data_->notes()) Note(flags_.eval_data + ": " + note);
     return Status();
@@ -105,23 +108,24 @@ class Training {
     for (const std::string& note : base_->source.notes()) Note(note);
     if (flags_.journal.empty()) return Status();
     const DataPins pins{flags_.data, data_->digest(), flags_.order, BatchRows(schedule(), *train_), flags_.truncate};
-    header_ = MakeJournalHeader(schedule(), parameters_, base_->sha256, pins);
+    header_ = MakeJournalHeader(schedule(), parameters_, base_->sha256, pins, kernels_.library);
     if (!flags_.resume || !FileExists(flags_.journal)) return Status();
     ZO2_ASSIGN(past_, Journal::Read(flags_.journal));
     ZO2_TRY(CheckHeader(*past_, header_, HeaderUse::kResume));
     ZO2_ASSIGN(state_, RunState::Open(schedule(), *base_, *past_, {}));
     for (const std::string& note : state_->notes()) Note(note);
     if (state_->step() > flags_.steps)
-      return Invalid("the journal ", flags_.journal, " has ", state_->step(), " steps already, more than --steps ", flags_.steps);
+      return Invalid("the journal ", flags_.journal, " has ", state_->step(), " steps already, more than --steps ",
+                     flags_.steps);
     if (!flags_.run.quiet)
-      std::fprintf(stderr, "going on with %s at step %ld, from %s\n", flags_.journal.c_str(), static_cast<long>(state_->step()),
-                   state_->Origin().c_str());
+      std::fprintf(stderr, "going on with %s at step %ld, from %s\n", flags_.journal.c_str(),
+                   static_cast<long>(state_->step()), state_->Origin().c_str());
     return Status();
   }
 
   Status Load() {
     const double begin = Clock();
-    const WeightReader reader = state_ ? state_->reader() : base_->reader();
+    const WeightReader reader = state_ ? state_->reader() : base_->source.reader();
     ZO2_TRY(executor().Initialize(kernels_, parameters_, state_ ? state_->step() : 0,
                                   [&](Executor& e) { return LoadMasters(reader, e); }));
     load_seconds_ = Clock() - begin - (state_ ? state_->replay_seconds() : 0);
@@ -134,6 +138,7 @@ class Training {
     if (!flags_.journal.empty()) {
       ZO2_ASSIGN(journal_, past_ ? JournalWriter::Append(*past_, fsync_every_)
                                  : JournalWriter::Create(flags_.journal, header_, fsync_every_));
+      RemoveUnfinishedSnapshots(flags_.journal);
       journal_id_ = past_ ? past_->id : header_.Id();
     }
     if (past_ && !flags_.metrics.empty()) ZO2_TRY(MendMetrics(flags_.metrics, past_->steps));
@@ -183,8 +188,8 @@ class Training {
     if (step == snapshot_.step) return Status();  // there is one, or nothing has happened yet
     ZO2_TRY(journal_.Sync());
     const double begin = Clock();
-    ZO2_ASSIGN(snapshot_, WriteSnapshot(flags_.journal, journal_id_, flags_.seed, schedule(), MasterReader(executor()), step,
-                                        1 - snapshot_.generation, HostThreads()));
+    ZO2_ASSIGN(snapshot_, WriteSnapshot(flags_.journal, journal_id_, flags_.seed, schedule(), MasterReader(executor()),
+                                        step, 1 - snapshot_.generation, HostThreads()));
     snapshot_seconds_ = Clock() - begin;
     return journal_.Snapshot(snapshot_);
   }
@@ -198,16 +203,18 @@ class Training {
   // Steps that were done before the error are not lost; say so.
   Status WithHint(const Status& status) const {
     if (recorded_ == 0 || flags_.journal.empty()) return status;
-    return Error(status.code(), status.message(), " (the journal ", flags_.journal, " has the run up to step ", recorded_,
-                 "; --resume goes on with it)");
+    return Error(status.code(), status.message(), " (the journal ", flags_.journal, " has the run up to step ",
+                 recorded_, "; --resume goes on with it)");
   }
 
   void Print(const TrainSummary& s) {
     const int64_t steps = s.last_step - s.first_step;
-    if (s.interrupted) std::printf("interrupted at step %ld of %ld\n", static_cast<long>(s.last_step), static_cast<long>(flags_.steps));
+    if (s.interrupted)
+      std::printf("interrupted at step %ld of %ld\n", static_cast<long>(s.last_step), static_cast<long>(flags_.steps));
     if (steps > 0) {
       std::printf("trained %ld steps, from %ld to %ld, %ld of them skipped: last loss %.6f\n", static_cast<long>(steps),
-                  static_cast<long>(s.first_step), static_cast<long>(s.last_step), static_cast<long>(s.skipped), s.last_loss);
+                  static_cast<long>(s.first_step), static_cast<long>(s.last_step), static_cast<long>(s.skipped),
+                  s.last_loss);
       std::printf("%s\n", PeriodText(*train_, s.seconds, steps).c_str());
     } else if (!s.interrupted) {
       std::printf("all %ld steps are done already\n", static_cast<long>(flags_.steps));
@@ -219,8 +226,9 @@ class Training {
                   static_cast<unsigned long>(executor().saturated()));
     if (journal_.open()) {
       const double resume = base_->seconds + snapshot_seconds_ + load_seconds_;  // each as measured; nothing to replay
-      std::printf("journal: %s, %s, with a snapshot at step %ld; going on from here takes %s to start\n", flags_.journal.c_str(),
-                  PrintBytes(journal_.bytes()).c_str(), static_cast<long>(snapshot_.step), InWords(resume).c_str());
+      std::printf("journal: %s, %s, with a snapshot at step %ld; going on from here takes %s to start\n",
+                  flags_.journal.c_str(), PrintBytes(journal_.bytes()).c_str(), static_cast<long>(snapshot_.step),
+                  InWords(resume).c_str());
     }
     if (!flags_.metrics.empty()) std::printf("metrics: %s\n", flags_.metrics.c_str());
     if (!flags_.run.trace.empty()) std::printf("trace: %s (ui.perfetto.dev)\n", flags_.run.trace.c_str());

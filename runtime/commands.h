@@ -14,23 +14,23 @@ namespace zo2 {
 
 // Flags of every command that runs a plan.
 struct RunFlags {
-  std::string plan;                 // plan file
+  std::string plan;  // plan file
   std::string device = "cpu";
-  std::string emulate_link;         // "" = the machine's own
-  std::string disk_folder = ".";    // for disk arenas
-  int64_t chaos_seed = -1;          // < 0 = off
-  std::string chaos_mode = "delay"; // or "priority"
-  std::string trace;                // Perfetto JSON
+  std::string emulate_link;          // "" = the machine's own
+  std::string disk_folder = ".";     // for disk arenas
+  int64_t chaos_seed = -1;           // < 0 = off
+  std::string chaos_mode = "delay";  // or "priority"
+  std::string trace;                 // Perfetto JSON
   int64_t trace_steps = 5;
-  std::string weights;              // folder of safetensors files that go before the plan's places
+  std::string weights;  // folder of safetensors files that go before the plan's places
   bool quiet = false;
 };
 
 struct TrainFlags {
   RunFlags run;
   std::string data;
-  std::string order = "random";     // of examples; or "sequential"
-  bool truncate = false;            // rows longer than the bound shape are cut
+  std::string order = "random";  // of examples; or "sequential"
+  bool truncate = false;         // rows longer than the bound shape are cut
   int64_t steps = 1000;
   double lr = 1e-6;
   std::string lr_schedule = "constant";
@@ -38,32 +38,32 @@ struct TrainFlags {
   double eps = 1e-3;
   uint64_t seed = 0;
   double weight_decay = 0;
-  double clip_g = 0;                // 0 = never
+  double clip_g = 0;  // 0 = never
   int64_t max_skips = 10;
   std::string eval_data;
-  int64_t eval_every = 0;           // 0 = at the end only
+  int64_t eval_every = 0;  // 0 = at the end only
   std::string journal;
-  std::string fsync = "every";      // "every", "never" or a number of steps
-  int64_t snapshot_every = 0;       // 0 = by time
+  std::string fsync = "every";  // "every", "never" or a number of steps
+  int64_t snapshot_every = 0;   // 0 = by time
   bool resume = false;
   std::string metrics;
-  std::string output;               // tuned weights at the end, safetensors
+  std::string output;  // tuned weights at the end, safetensors
 };
 
 struct EvalFlags {
   RunFlags run;
   std::string data;
   bool truncate = false;
-  std::string journal;              // "" = the base weights
-  int64_t at = -1;                  // step of the journal, -1 = its end
-  std::string metrics;              // JSON object
-  std::string outputs;              // the program's outputs of every example, safetensors
+  std::string journal;  // "" = the base weights
+  int64_t at = -1;      // step of the journal, -1 = its end
+  std::string metrics;  // JSON object
+  std::string outputs;  // the program's outputs of every example, safetensors
 };
 
 struct ReplayFlags {
   std::string plan, journal, weights;
   int64_t at = -1;
-  int threads = 0;                  // 0 = the machine's
+  int threads = 0;  // 0 = the machine's
 };
 
 struct ExportFlags {
@@ -73,13 +73,13 @@ struct ExportFlags {
 };
 
 struct ProfileFlags {
-  std::string plan;                 // "" = typical shapes
+  std::string plan;  // "" = typical shapes
   std::string output = "machine.json";
   std::string device = "cpu";
   std::string emulate_link;
   std::string disk_folder = ".";
   std::string name = "measured";
-  int threads = 0;                  // 0 = the plan's compute threads, or the machine's cores
+  int threads = 0;  // 0 = the plan's compute threads, or the machine's cores
   double seconds_each = 0.15;
   bool quiet = false;
 };

@@ -13,7 +13,8 @@ namespace {
 
 Status NeedsIds(const std::string& path, const DataRequest& request) {
   if (!request.ids.empty()) return Status();
-  return Invalid(path, " holds token ids, but the model has no input of ids: use a .safetensors or .jsonl file of its inputs");
+  return Invalid(
+      path, " holds token ids, but the model has no input of ids: use a .safetensors or .jsonl file of its inputs");
 }
 
 Field IdsField(const DataRequest& request, Number type, const std::byte* data, int64_t length) {
@@ -39,11 +40,11 @@ Status ReadRaw(const DataRequest& request, Number type, DataFile* file) {
   const std::string& path = file->file.path();
   ZO2_TRY(NeedsIds(path, request));
   const int64_t size = SizeOf(type), bytes = static_cast<int64_t>(file->file.bytes().size());
-  if (bytes % size != 0) return Invalid(path, " has ", bytes, " bytes, which is not a whole number of ", size, "-byte ids");
+  if (bytes % size != 0)
+    return Invalid(path, " has ", bytes, " bytes, which is not a whole number of ", size, "-byte ids");
   const int64_t ids = bytes / size, length = request.ids_length;
   file->examples = ids / length;
-  if (ids > 0 && file->examples == 0)
-    return Invalid(path, " has ", ids, " ids, fewer than one example of ", length);
+  if (ids > 0 && file->examples == 0) return Invalid(path, " has ", ids, " ids, fewer than one example of ", length);
   if (ids % length != 0)
     file->notes.push_back("the last " + std::to_string(ids % length) + " of " + std::to_string(ids) +
                           " ids fill no example of " + std::to_string(length) + " and are left out");
@@ -65,8 +66,8 @@ Status ReadTensors(const DataRequest& request, DataFile* file) {
     if (tensor.shape.empty()) return Invalid(path, ": tensor ", tensor.name, " has no axis of examples");
     if (file->fields.empty()) file->examples = tensor.shape[0];
     if (tensor.shape[0] != file->examples)
-      return Invalid(path, ": tensor ", tensor.name, " has ", tensor.shape[0], " examples, but ", file->fields[0].name, " has ",
-                     file->examples);
+      return Invalid(path, ": tensor ", tensor.name, " has ", tensor.shape[0], " examples, but ", file->fields[0].name,
+                     " has ", file->examples);
     ZO2_ASSIGN(const std::span<const std::byte> data, file->file.Range(tensor.offset, tensor.bytes));
     Field field;
     field.name = tensor.name;
@@ -87,7 +88,8 @@ Numbers Field::At(int64_t example) const {
   const size_t i = static_cast<size_t>(example);
   if (!integers.empty())
     return {reinterpret_cast<const std::byte*>(integers[i].data()), static_cast<int64_t>(integers[i].size())};
-  if (!reals.empty()) return {reinterpret_cast<const std::byte*>(reals[i].data()), static_cast<int64_t>(reals[i].size())};
+  if (!reals.empty())
+    return {reinterpret_cast<const std::byte*>(reals[i].data()), static_cast<int64_t>(reals[i].size())};
   const int64_t count = NumElements(row_shape);
   return {dense + example * count * SizeOf(type), count};
 }

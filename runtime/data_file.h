@@ -1,8 +1,9 @@
 // A file of examples as it is: named fields of numbers, one row of each per example. What they mean to a model is the
 // business of dataset.h.
 //
-// .npy, raw and .safetensors files stay where they are, memory-mapped. A .jsonl file is parsed once and kept as 4-byte
-// numbers: at most twice the size of the file (a number takes at least two bytes of text) and 48 bytes per list.
+// .npy, raw and .safetensors files stay where they are, memory-mapped. A .jsonl file is parsed once, line by line, and
+// kept as 4-byte numbers: at most twice the size of the file (a number takes at least two bytes of text), 48 bytes per
+// list, and what parsing its longest line takes.
 #ifndef ZO2_RUNTIME_DATA_FILE_H_
 #define ZO2_RUNTIME_DATA_FILE_H_
 
@@ -39,8 +40,8 @@ struct Field {
 struct DataFile {
   MappedFile file;
   std::vector<Field> fields;
-  int64_t examples = 0;          // >= 1
-  std::vector<int64_t> lines;    // .jsonl: the line of each example, from 1
+  int64_t examples = 0;        // >= 1
+  std::vector<int64_t> lines;  // .jsonl: the line of each example, from 1
   std::vector<std::string> notes;
 
   const Field* Find(const std::string& name) const;

@@ -10,7 +10,9 @@
 namespace zo2 {
 namespace {
 
-const TensorType& TypeOf(const Schedule& schedule, int32_t value) { return schedule.values[static_cast<size_t>(value)].type; }
+const TensorType& TypeOf(const Schedule& schedule, int32_t value) {
+  return schedule.values[static_cast<size_t>(value)].type;
+}
 
 // What an integer of the dtype may be. For a float input: what it holds exactly.
 std::pair<int64_t, int64_t> DtypeRange(DType dtype) {
@@ -73,7 +75,9 @@ void NarrowByLoss(const Schedule& schedule, int32_t value, DataInput* input) {
   }
 }
 
-bool IsIds(const DataInput& input) { return !IsFloat(input.row.dtype) && input.row.dtype != DType::kBool && input.row.shape.size() == 1; }
+bool IsIds(const DataInput& input) {
+  return !IsFloat(input.row.dtype) && input.row.dtype != DType::kBool && input.row.shape.size() == 1;
+}
 
 // "input_ids", or the only one that can be.
 int FindIds(const std::vector<DataInput>& inputs) {
@@ -109,7 +113,8 @@ Result<DataInputs> FindDataInputs(const Schedule& schedule, const Program& progr
     const PlanValue& value = schedule.values[static_cast<size_t>(program_input.value)];
     const Shape& shape = value.type.shape;
     if (shape.empty() || (batch > 0 && shape[0] != batch) || value.type.elements() == 0)
-      return Invalid("input ", value.name, " of the model has no axis of examples, so a data file cannot fill it: export the "
+      return Invalid("input ", value.name,
+                     " of the model has no axis of examples, so a data file cannot fill it: export the "
                      "model without it");
     DataInput input;
     input.name = value.name;

@@ -14,15 +14,15 @@ namespace zo2 {
 
 struct DataInput {
   std::string name;
-  TensorType row;              // of one example
-  int64_t elements = 1;        // of a row
-  int64_t step = 1;            // elements per index of the row's first axis
-  bool labels = false;         // the loss's, or called so
-  bool exact = false;          // every number must be there: nothing is filled up or cut
-  int64_t fill = 0;            // what shorter rows are filled up with
-  int64_t low = 0, high = 0;   // accepted integers
-  bool no_label = false;       // -100 is accepted too
-  std::string range_of;        // what [low, high] is, for messages: "the vocabulary", "i32", ...
+  TensorType row;             // of one example
+  int64_t elements = 1;       // of a row
+  int64_t step = 1;           // elements per index of the row's first axis
+  bool labels = false;        // the loss's, or called so
+  bool exact = false;         // every number must be there: nothing is filled up or cut
+  int64_t fill = 0;           // what shorter rows are filled up with
+  int64_t low = 0, high = 0;  // accepted integers
+  bool no_label = false;      // -100 is accepted too
+  std::string range_of;       // what [low, high] is, for messages: "the vocabulary", "i32", ...
 };
 
 struct DataInputs {

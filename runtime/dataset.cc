@@ -24,7 +24,7 @@ enum class Origin : uint8_t {
   kMask,       // 1 for each token of the example
   kPositions,  // 0, 1, 2, ...
   kZeros,
-  kTokens,     // labels that are the ids
+  kTokens,  // labels that are the ids
 };
 
 struct Bound {
@@ -35,8 +35,8 @@ struct Bound {
 
 class FileDataset final : public Dataset {
  public:
-  static Result<std::unique_ptr<Dataset>> Make(const std::string& path, const Schedule& schedule, const Program& program,
-                                               const Options& options) {
+  static Result<std::unique_ptr<Dataset>> Make(const std::string& path, const Schedule& schedule,
+                                               const Program& program, const Options& options) {
     auto dataset = std::make_unique<FileDataset>();
     dataset->path_ = path;
     dataset->truncate_ = options.truncate;
@@ -45,7 +45,9 @@ class FileDataset final : public Dataset {
     dataset->notes_ = dataset->file_.notes;
     ZO2_TRY(dataset->Bind(schedule, std::move(inputs)));
     ZO2_TRY(dataset->CheckLengths());
+    ZO2_TRY(dataset->CheckLengthsBesideIds());
     ZO2_TRY(dataset->CheckNumbers());
+    ZO2_TRY(dataset->CheckLabels(schedule));
     Sha256 hash;
     hash.Update(dataset->file_.file.bytes());
     dataset->digest_ = hash.Hex();
@@ -58,8 +60,10 @@ class FileDataset final : public Dataset {
  private:
   Status Bind(const Schedule& schedule, DataInputs inputs);
   Status Missing(const std::vector<Bound>& missing) const;
-  Status CheckLengths();
   Status CheckShape(const Bound& bound) const;
+  Status CheckLengths();
+  Status CheckLengthsBesideIds() const;
+  Status CheckLabels(const Schedule& schedule);
   Status CheckNumbers() const;
   Status CheckRow(const Bound& bound, int64_t example, const Numbers& row) const;
   // Elements of the field's row that are used.
@@ -69,8 +73,8 @@ class FileDataset final : public Dataset {
 
   DataFile file_;
   std::vector<Bound> bound_;
-  const Bound* ids_ = nullptr;    // of bound_
-  const Field* mask_ = nullptr;   // attention_mask, where the file has it
+  const Bound* ids_ = nullptr;   // of bound_
+  const Field* mask_ = nullptr;  // attention_mask per token, where the file has it
   bool truncate_ = false;
 };
 
@@ -83,14 +87,14 @@ Status FileDataset::Bind(const Schedule& schedule, DataInputs inputs) {
     if (bound.field == nullptr && &input == ids) bound.field = file_.Find("input_ids");
     const bool beside_ids = has_ids && input.row.shape == ids->row.shape;
     if (bound.field != nullptr) {
-      if (input.name == "attention_mask") mask_ = bound.field;
+      if (input.name == "attention_mask" && beside_ids) mask_ = bound.field;
     } else if (input.name == "attention_mask" && beside_ids) {
       bound.origin = Origin::kMask;
       notes_.push_back("attention_mask is not in the file: 1 for its tokens, 0 for what is filled up");
     } else if (input.name == "position_ids" && beside_ids && !IsFloat(input.row.dtype)) {
       if (input.elements - 1 > input.high)
-        return Invalid(path_, " has no position_ids, and those from 0 to ", input.elements - 1, " do not fit [", input.low, ", ",
-                       input.high, "] (", input.range_of, ")");
+        return Invalid(path_, " has no position_ids, and those from 0 to ", input.elements - 1, " do not fit [",
+                       input.low, ", ", input.high, "] (", input.range_of, ")");
       bound.origin = Origin::kPositions;
       notes_.push_back("position_ids are not in the file: 0, 1, 2, ...");
     } else if (input.name == "token_type_ids") {
@@ -143,56 +147,82 @@ Status FileDataset::CheckShape(const Bound& bound) const {
 }
 
 Status FileDataset::CheckLengths() {
-  int64_t shorter = 0, longer = 0, longest_at = -1, longest = 0;
+  int64_t longer = 0;  // of the input that has most
   for (const Bound& bound : bound_) {
     if (bound.field == nullptr) continue;
     ZO2_TRY(CheckShape(bound));
     const DataInput& input = bound.input;
-    int64_t over = 0, first = -1;
-    for (int64_t e = 0; e < file_.examples; ++e) {
+    const std::string& name = bound.field->name;
+    // All rows of a dense field are like the first.
+    const bool dense = bound.field->is_dense();
+    const int64_t each = dense ? file_.examples : 1;
+    int64_t over = 0, under = 0, first = -1;
+    for (int64_t e = 0; e < (dense ? 1 : file_.examples); ++e) {
       const int64_t count = bound.field->At(e).count;
       if (input.exact ? count != input.elements : count % input.step != 0)
-        return Invalid(path_, ": ", file_.Where(e), " has ", count, " numbers in ", bound.field->name, ", but the model takes ",
+        return Invalid(path_, ": ", file_.Where(e), " has ", count, " numbers in ", name, ", but the model takes ",
                        input.exact ? "" : "a multiple of ", input.exact ? input.elements : input.step);
-      if (count == 0) return Invalid(path_, ": ", file_.Where(e), " has nothing in ", bound.field->name);
-      if (count > input.elements && over++ == 0) first = e;
-      if (&bound == ids_ && count < input.elements) ++shorter;
-      if (&bound == ids_ && count > longest) longest = count, longest_at = e;
-      if (bound.field->is_dense()) {  // all are like the first
-        if (over > 0) over = file_.examples;
-        if (shorter > 0) shorter = file_.examples;
-        break;
-      }
+      if (count == 0) return Invalid(path_, ": ", file_.Where(e), " has nothing in ", name);
+      if (count < input.elements) under += each;
+      if (count > input.elements) over += each;
+      if (count > input.elements && first < 0) first = e;
     }
     if (over > 0 && !truncate_)
       return Invalid(path_, ": ", over, " of ", file_.examples, " examples are longer than the plan's ",
-                     input.elements / input.step, " in ", bound.field->name, ", the first is ", file_.Where(first), " with ",
-                     bound.field->At(first).count / input.step, ": cut them with --truncate, or plan with a larger seq");
+                     input.elements / input.step, " in ", name, ", the first is ", file_.Where(first), " with ",
+                     bound.field->At(first).count / input.step,
+                     ": cut them with --truncate, or plan with a larger seq");
     longer = std::max(longer, over);
+    if (&bound == ids_ && under > 0)
+      notes_.push_back(std::to_string(under) + " of " + std::to_string(file_.examples) + " examples have fewer than " +
+                       std::to_string(input.elements) + " tokens and are filled up");
   }
-  // What goes with the ids token by token must be as long as they are.
+  if (longer > 0)
+    notes_.push_back(std::to_string(longer) + " of " + std::to_string(file_.examples) +
+                     " examples are longer than the plan takes and are cut");
+  return Status();
+}
+
+// What goes with the ids token by token must be as long as they are.
+Status FileDataset::CheckLengthsBesideIds() const {
+  if (ids_ == nullptr) return Status();
   for (const Bound& bound : bound_) {
     const std::string& name = bound.input.name;
-    if (ids_ == nullptr || bound.field == nullptr || bound.input.exact || bound.input.row.shape != ids_->input.row.shape) continue;
-    if (!bound.input.labels && name != "attention_mask" && name != "token_type_ids" && name != "position_ids") continue;
+    const bool by_token =
+        bound.input.labels || name == "attention_mask" || name == "token_type_ids" || name == "position_ids";
+    if (!by_token || bound.field == nullptr || bound.input.exact || bound.input.row.shape != ids_->input.row.shape)
+      continue;
     for (int64_t e = 0; e < file_.examples; ++e) {
       const int64_t count = bound.field->At(e).count, tokens = ids_->field->At(e).count;
       if (count != tokens)
-        return Invalid(path_, ": ", file_.Where(e), " has ", tokens, " numbers in ", ids_->field->name, " but ", count, " in ",
-                       bound.field->name);
-      if (bound.field->is_dense() && ids_->field->is_dense()) break;
+        return Invalid(path_, ": ", file_.Where(e), " has ", tokens, " numbers in ", ids_->field->name, " but ", count,
+                       " in ", bound.field->name);
+      if (bound.field->is_dense() && ids_->field->is_dense()) break;  // all are like the first
     }
   }
-  const std::string all = " of " + std::to_string(file_.examples) + " examples are ";
-  if (longer > 0)
-    notes_.push_back(std::to_string(longer) + all + "longer than the plan takes and are cut" +
-                     (ids_ != nullptr && longest > ids_->input.elements
-                          ? " to " + std::to_string(ids_->input.elements) + " tokens (the longest is " + file_.Where(longest_at) +
-                                " with " + std::to_string(longest) + ")"
-                          : ""));
-  if (shorter > 0)
-    notes_.push_back(std::to_string(shorter) + all + "shorter than the plan's " + std::to_string(ids_->input.elements) +
-                     " tokens and are filled up");
+  return Status();
+}
+
+// Examples that teach nothing: every label is -100, or (the loss of a causal model shifts) only the first is not.
+Status FileDataset::CheckLabels(const Schedule& schedule) {
+  const int64_t skip = schedule.loss.kind == "causal-lm" ? 1 : 0;
+  for (const Bound& bound : bound_) {
+    if (!bound.input.no_label) continue;
+    int64_t without = 0;
+    for (int64_t e = 0; e < file_.examples; ++e) {
+      if (bound.field == nullptr) {
+        without += Tokens(e) <= skip;
+        continue;
+      }
+      const Numbers row = bound.field->At(e);
+      const int64_t n = std::max<int64_t>(0, Used(bound, row) - skip);
+      without += FirstOutside(bound.field->type, row.data + skip * SizeOf(bound.field->type), n, -100, -100, -100) == n;
+    }
+    if (without == file_.examples) return Invalid(path_, " has no example with a label to learn");
+    if (without > 0)
+      notes_.push_back(std::to_string(without) + " of " + std::to_string(file_.examples) +
+                       " examples have no label to learn");
+  }
   return Status();
 }
 
@@ -275,8 +305,8 @@ void FileDataset::Fill(int64_t example, int64_t row, std::span<std::byte* const>
 
 }  // namespace
 
-Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path, const Schedule& schedule, const Program& program,
-                                               const Options& options) {
+Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path, const Schedule& schedule,
+                                               const Program& program, const Options& options) {
   return FileDataset::Make(path, schedule, program, options);
 }
 

@@ -1,18 +1,21 @@
 // Training and evaluation data: a file of examples, and which of them make up each batch.
 //
 // Files, by their ending:
-//   .npy          [N, S] of an integer dtype: token ids, one example per row. Narrow types are widened to int64
-//   .u16 .u32 .bin  raw little-endian ids (.bin: uint16), one stream cut into rows of the model's sequence length; a rest
-//                 that fills no row is left out and said
+//   .npy          [N, S] of an integer dtype: token ids, one example per row
+//   .u16 .u32 .bin  raw little-endian ids (.bin: uint16), one stream cut into rows of the model's sequence length; a
+//                 rest that fills no row is left out and said
 //   .jsonl        one example per line: an array of ids, or an object {"input_ids": [...], "labels": [...] or a number,
 //                 any other model input by name}
 //   .safetensors  tensors named like the model's inputs, and "labels", one example per leading index
+// Numbers of other dtypes become the model's where that loses nothing (integers in range; floats are rounded).
 // Labels are as Hugging Face has them: at the position of their token (the loss shifts), -100 ignored. Without labels a
-// causal model learns its input_ids. Rows shorter than the bound shape are filled up: ids, masks and every other input
-// with 0, labels with -100; a model with an attention_mask that the file does not have gets 1 for real and 0 for filled
-// tokens. Rows that are longer are an error that names them (how many, the first, its length), or are cut (`truncate`).
-// An input that the file lacks and nothing supplies is an error, and so is an id outside [0, vocabulary) where the
-// vocabulary is known (rows of the embedding that looks it up), a label outside its range, or a float that is not one.
+// causal model learns its input_ids, apart from those whose attention_mask is 0. Rows shorter than the bound shape are
+// filled up: ids, masks and every other input with 0, labels with -100 (regression targets must be whole). Inputs that
+// the file does not have: attention_mask is 1 for real and 0 for filled tokens, token_type_ids are 0, position_ids 0,
+// 1, 2, ...; any other is an error. Rows that are longer are an error that names them (how many, the first, its
+// length), or are cut (`truncate`). An error is also an id outside [0, vocabulary) where the vocabulary is known (rows
+// of the embedding that looks it up), a label outside its range, a float that is not one, and a file without any label
+// to learn.
 #ifndef ZO2_RUNTIME_DATASET_H_
 #define ZO2_RUNTIME_DATASET_H_
 
@@ -36,8 +39,8 @@ class Dataset {
   };
   // `program`: whose inputs (values of `schedule`) the examples must fill; shapes are of one micro-batch, axis 0 is the
   // example. Checks the whole file once.
-  static Result<std::unique_ptr<Dataset>> Open(const std::string& path, const Schedule& schedule, const Program& program,
-                                               const Options& options);
+  static Result<std::unique_ptr<Dataset>> Open(const std::string& path, const Schedule& schedule,
+                                               const Program& program, const Options& options);
   virtual ~Dataset() = default;
 
   virtual int64_t examples() const = 0;  // >= 1
@@ -45,7 +48,7 @@ class Dataset {
   virtual void Fill(int64_t example, int64_t row, std::span<std::byte* const> inputs) const = 0;
 
   const std::string& path() const { return path_; }
-  const std::string& digest() const { return digest_; }  // SHA-256 of the file, hex
+  const std::string& digest() const { return digest_; }             // SHA-256 of the file, hex
   const std::vector<std::string>& notes() const { return notes_; }  // what a person should know
 
  protected:

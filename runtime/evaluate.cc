@@ -162,7 +162,8 @@ std::string EvaluationText(const Evaluation& evaluation) {
     std::snprintf(text, sizeof text, "%saccuracy %.4f", line.empty() ? "" : ", ", evaluation.accuracy);
     line += text;
   }
-  std::snprintf(text, sizeof text, "%s%ld examples", line.empty() ? "" : " on ", static_cast<long>(evaluation.examples));
+  std::snprintf(text, sizeof text, "%s%ld examples", line.empty() ? "" : " on ",
+                static_cast<long>(evaluation.examples));
   return line + text;
 }
 

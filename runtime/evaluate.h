@@ -25,8 +25,8 @@ std::vector<std::byte*> InputAddresses(const Executor& executor, const Program& 
 int64_t BatchRows(const Schedule& schedule, const Program& program);
 
 struct Evaluation {
-  double loss = 0;         // sum over examples / count over examples, both in the order of examples; NaN without a loss
-  double accuracy = -1;    // share of rows whose largest logit is their label's; -1: the plan returns no logits
+  double loss = 0;       // sum over examples / count over examples, both in the order of examples; NaN without a loss
+  double accuracy = -1;  // share of rows whose largest logit is their label's; -1: the plan returns no logits
   int64_t examples = 0;
 };
 // Takes each batch's outputs in order: outputs[i] is the staging memory of Program::outputs[i], `rows` of it are real.
@@ -38,7 +38,9 @@ Result<Evaluation> Evaluate(Executor& executor, int64_t batches, const BatchFill
 
 // A whole data set once, in file order; the last batch is filled up with its first example.
 BatchFiller FillInOrder(const Dataset& data, int64_t batch_rows);
-inline int64_t BatchesOf(const Dataset& data, int64_t batch_rows) { return (data.examples() + batch_rows - 1) / batch_rows; }
+inline int64_t BatchesOf(const Dataset& data, int64_t batch_rows) {
+  return (data.examples() + batch_rows - 1) / batch_rows;
+}
 // "loss 1.234567, accuracy 0.5000 on 128 examples"
 std::string EvaluationText(const Evaluation& evaluation);
 

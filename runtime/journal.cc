@@ -89,7 +89,8 @@ Good ReadSnapshot(Reader* body, Journal* journal) {
   record.step = static_cast<int64_t>(body->Get<uint64_t>());
   record.generation = static_cast<int>(body->Get<uint32_t>());
   record.digest = std::string(body->Bytes(kDigestBytes));
-  if (body->bad() || body->left() > 0 || record.step != journal->steps.steps() || record.generation < 0 || record.generation > 1)
+  if (body->bad() || body->left() > 0 || record.step != journal->steps.steps() || record.generation < 0 ||
+      record.generation > 1)
     return Good::kNo;
   journal->snapshots.push_back(std::move(record));
   return Good::kYes;
@@ -209,7 +210,8 @@ Result<JournalWriter> JournalWriter::Create(const std::string& path, const Journ
   ZO2_ASSIGN(JournalWriter writer, Open(path, header, fsync_every));
   writer.bytes_ = head.size();
   std::memcpy(&writer.chain_, head.data() + head.size() - 4, 4);
-  if (::lseek(writer.fd_, 0, SEEK_END) < 0) return Invalid("cannot write the journal ", path, ": ", std::strerror(errno));
+  if (::lseek(writer.fd_, 0, SEEK_END) < 0)
+    return Invalid("cannot write the journal ", path, ": ", std::strerror(errno));
   return writer;
 }
 
@@ -218,8 +220,8 @@ Result<JournalWriter> JournalWriter::Append(const Journal& journal, int64_t fsyn
   struct stat info;
   if (::fstat(writer.fd_, &info) != 0 || static_cast<uint64_t>(info.st_size) != journal.bytes)
     return Invalid("the journal ", journal.path, " has grown since it was read: another run writes it");
-  if (journal.good_bytes < journal.bytes &&
-      (::ftruncate(writer.fd_, static_cast<off_t>(journal.good_bytes)) != 0 || ::fsync(writer.fd_) != 0))
+  if (journal.good_bytes < journal.bytes && (::ftruncate(writer.fd_, static_cast<off_t>(journal.good_bytes)) != 0 ||
+                                             (fsync_every > 0 && ::fsync(writer.fd_) != 0)))
     return Invalid("cannot cut the damaged end off the journal ", journal.path, ": ", std::strerror(errno));
   if (::lseek(writer.fd_, 0, SEEK_END) < 0)
     return Invalid("cannot write the journal ", journal.path, ": ", std::strerror(errno));
@@ -244,7 +246,8 @@ Status JournalWriter::Write(const std::string& body) {
       if (::ftruncate(fd_, static_cast<off_t>(bytes_)) == 0) ::fsync(fd_);
       ::close(fd_);
       fd_ = -1;
-      return Invalid("cannot write the journal ", path_, ": ", std::strerror(error), "; it is good up to the step before");
+      return Invalid("cannot write the journal ", path_, ": ", std::strerror(error),
+                     "; it is good up to the step before");
     }
     done += static_cast<size_t>(n);
   }

@@ -1,4 +1,4 @@
-// The journal of a run: base weights and journal give the weights of every step, to the bit, in some 100 bytes per step.
+// The journal of a run: base weights and journal give the weights of every step, to the bit, in 72 bytes per step (q = 1).
 //
 // A file, little endian:
 //
@@ -54,15 +54,15 @@ struct SnapshotRecord {
 struct Journal {
   std::string path;
   JournalHeader header;
-  std::string id;      // JournalHeader::Id
+  std::string id;  // JournalHeader::Id
   StepLog steps;
   std::vector<SnapshotRecord> snapshots;
-  uint64_t bytes = 0;      // of the file
-  uint64_t good_bytes = 0; // up to the end of the last good record
-  uint32_t chain = 0;      // CRC-32 there
-  std::string note;        // "" or what was found behind it, in words
+  uint64_t bytes = 0;       // of the file
+  uint64_t good_bytes = 0;  // up to the end of the last good record
+  uint32_t chain = 0;       // CRC-32 there
+  std::string note;         // "" or what was found behind it, in words
 
-  // kInvalid: no such file, no journal, another version, a damaged head, a record of a kind that this build does not know.
+  // kInvalid: no such file, no journal, another version, a damaged head, a record of an unknown kind.
   static Result<Journal> Read(const std::string& path);
 };
 

@@ -13,14 +13,27 @@ using Json = nlohmann::json;
 
 Json WeightJson(const PlanWeight& weight) {
   const Component& component = weight.components[0];
-  return {{"tensor_id", component.tensor_id}, {"shape", weight.shape},     {"storage", Name(component.storage)},
-          {"aliases", weight.aliases},        {"trainable", weight.trainable && component.trainable},
-          {"decays", weight.decay},           {"eps_mul", weight.eps_mul}, {"lr_mul", weight.lr_mul}};
+  return {{"tensor_id", component.tensor_id},
+          {"shape", weight.shape},
+          {"storage", Name(component.storage)},
+          {"aliases", weight.aliases},
+          {"trainable", weight.trainable && component.trainable},
+          {"decays", weight.decay},
+          {"eps_mul", weight.eps_mul},
+          {"lr_mul", weight.lr_mul}};
+}
+
+// Nested no deeper than anything here: a file made to exhaust the stack is no header.
+Json Parse(const std::string& text) {
+  constexpr int kDeepest = 16;
+  return Json::parse(
+      text, [](int depth, Json::parse_event_t, Json&) { return depth <= kDeepest; }, /*allow_exceptions=*/false);
 }
 
 // A value in a sentence.
 std::string Short(const Json& value) {
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
   constexpr size_t kMost = 100;
   if (text.size() > kMost) text = text.substr(0, kMost) + "...";
   return text;
@@ -42,11 +55,13 @@ void Compare(const Json& journal, const Json& now, const std::string& path, std:
       if (!journal.contains(key)) out->push_back(Join(path, key) + " is absent in the journal");
     return;
   }
-  if (journal.is_array() && now.is_array() && journal.size() == now.size() && (journal[0].is_array() || journal[0].is_object())) {
+  if (journal.is_array() && now.is_array() && journal.size() == now.size() &&
+      (journal[0].is_array() || journal[0].is_object())) {
     for (size_t i = 0; i < journal.size(); ++i) {
       // The planner's tables begin with a name.
       const bool named = journal[i].is_array() && !journal[i].empty() && journal[i][0].is_string();
-      Compare(journal[i], now[i], path + "[" + (named ? journal[i][0].get<std::string>() : std::to_string(i)) + "]", out);
+      Compare(journal[i], now[i], path + "[" + (named ? journal[i][0].get<std::string>() : std::to_string(i)) + "]",
+              out);
     }
     return;
   }
@@ -64,7 +79,7 @@ bool Counts(const std::string& key, HeaderUse use) {
 std::string JournalHeader::Id() const { return Sha256Hex(json); }
 
 JournalHeader MakeJournalHeader(const Schedule& schedule, const RunParameters& parameters,
-                                const std::string& base_sha256, const DataPins& data) {
+                                const std::string& base_sha256, const DataPins& data, std::string_view library) {
   JournalHeader header;
   header.parameters = parameters;
   const Program* train = schedule.Find(Purpose::kTrain);
@@ -72,29 +87,33 @@ JournalHeader MakeJournalHeader(const Schedule& schedule, const RunParameters& p
   header.base_sha256 = base_sha256;
   Json weights = Json::object();
   for (const PlanWeight& weight : schedule.weights) weights[weight.name] = WeightJson(weight);
-  Json numerics = Json::parse(schedule.numerics, nullptr, /*allow_exceptions=*/false);
+  Json numerics = Parse(schedule.numerics);
   if (numerics.is_discarded()) numerics = schedule.numerics;
-  const Json json = {
-      {"method", "zo-sgd"},
-      {"noise", schedule.rademacher ? "zo-noise v1 rademacher" : "zo-noise v1 gaussian"},
-      {"rounding", schedule.rounding == Rounding::kNearest ? "nearest" : "stochastic"},
-      {"q", header.q},
-      {"seed", parameters.seed},
-      {"eps", parameters.eps},
-      {"weight_decay", parameters.weight_decay},
-      {"clip_g", parameters.clip_g},
-      {"base", {{"sha256", base_sha256}}},
-      {"weights", weights},
-      {"data", {{"path", data.path}, {"sha256", data.sha256}, {"order", data.order}, {"batch_rows", data.rows}, {"truncate", data.truncate}}},
-      {"instruction_set", kernels::Name(kernels::DetectedIsa())},
-      {"numerics", numerics},
-      {"fingerprint", schedule.fingerprint}};
+  const Json json = {{"method", "zo-sgd"},
+                     {"noise", schedule.rademacher ? "zo-noise v1 rademacher" : "zo-noise v1 gaussian"},
+                     {"rounding", schedule.rounding == Rounding::kNearest ? "nearest" : "stochastic"},
+                     {"q", header.q},
+                     {"seed", parameters.seed},
+                     {"eps", parameters.eps},
+                     {"weight_decay", parameters.weight_decay},
+                     {"clip_g", parameters.clip_g},
+                     {"base", {{"sha256", base_sha256}}},
+                     {"weights", weights},
+                     {"data",
+                      {{"path", data.path},
+                       {"sha256", data.sha256},
+                       {"order", data.order},
+                       {"batch_rows", data.rows},
+                       {"truncate", data.truncate}}},
+                     {"kernels", {{"library", library}, {"instruction_set", kernels::Name(kernels::DetectedIsa())}}},
+                     {"numerics", numerics},
+                     {"fingerprint", schedule.fingerprint}};
   header.json = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   return header;
 }
 
 Result<JournalHeader> ParseJournalHeader(const std::string& text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json json = Parse(text);
   if (!json.is_object()) return Invalid("its header is no JSON object");
   JournalHeader header;
   header.json = text;
@@ -119,7 +138,7 @@ Result<JournalHeader> ParseJournalHeader(const std::string& text) {
 
 std::vector<std::string> HeaderDifferences(const JournalHeader& journal, const JournalHeader& now, HeaderUse use) {
   std::vector<std::string> differences;
-  Json a = Json::parse(journal.json, nullptr, false), b = Json::parse(now.json, nullptr, false);
+  Json a = Parse(journal.json), b = Parse(now.json);
   for (Json* json : {&a, &b}) {
     if (json->contains("data") && (*json)["data"].is_object()) (*json)["data"].erase("path");
     // Without numerics in the plan their digest has to do.
@@ -127,7 +146,7 @@ std::vector<std::string> HeaderDifferences(const JournalHeader& journal, const J
     for (auto it = json->begin(); it != json->end();) it = Counts(it.key(), use) ? std::next(it) : json->erase(it);
   }
   // Keys in the order in which a person looks for a cause; what is left is alphabetical.
-  for (const char* key : {"seed", "eps", "q", "weight_decay", "clip_g", "data", "base"}) {
+  for (const char* key : {"seed", "eps", "q", "weight_decay", "clip_g", "data", "base", "weights"}) {
     if (!a.contains(key) || !b.contains(key)) continue;
     Compare(a[key], b[key], key, &differences);
     a.erase(key);

@@ -2,11 +2,11 @@
 // a person can read it at the top of the file, and two of them are compared key by key.
 //
 //   method, noise, q, seed, eps, weight_decay, clip_g, rounding
-//   base.sha256   of the base weights (weight_digest.h, all weights of the plan)
+//   base.sha256   of the base weights: DigestWeights of all of them
 //   weights       by canonical name: tensor id, shape, storage dtype, aliases (ties), trainable, decays, multipliers
 //   data          digest of the file, order, rows of a batch, truncated or not; its path is only told
-//   numerics      of the plan (schedule.h), whose digest is `fingerprint`; instruction_set: of the machine. Both decide
-//                 the bits of a forward pass
+//   numerics      of the plan (schedule.h), whose digest is `fingerprint`; and what the plan cannot know but
+//                 decides bits too: kernels.library with its version, kernels.instruction_set of the machine
 //
 // What may change when a run goes on: number of steps, learning rate and its shape (recorded with every step), budgets,
 // links, placement, evaluation data.
@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ir/schedule/schedule.h"
@@ -35,12 +36,13 @@ struct JournalHeader {
   RunParameters parameters;
   int q = 1;
   std::string base_sha256;
-  std::string json;  // all of it; keys sorted
+  std::string json;        // all of it; keys sorted
   std::string Id() const;  // SHA-256 of it
 };
 
+// `library`: of the kernels that compute the losses (KernelTable).
 JournalHeader MakeJournalHeader(const Schedule& schedule, const RunParameters& parameters,
-                                const std::string& base_sha256, const DataPins& data);
+                                const std::string& base_sha256, const DataPins& data, std::string_view library);
 // kInvalid where the text is no header of this format.
 Result<JournalHeader> ParseJournalHeader(const std::string& json);
 

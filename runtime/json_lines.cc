@@ -46,15 +46,19 @@ class Lines {
     if (json.is_discarded()) return Bad(" is not JSON");
     size_t found = 0;
     if (json.is_array()) {
-      if (request_.ids.empty()) return Bad(" is a list, but the model has no input of ids: name the inputs in an object");
+      if (request_.ids.empty())
+        return Bad(" is a list, but the model has no input of ids: name the inputs in an object");
       ZO2_TRY(Add(request_.ids, json));
       found = 1;
     } else if (json.is_object()) {
       for (const auto& [key, value] : json.items()) {
         const DataRequest::Input* input = Find(key);
         if (input == nullptr) {
-          if (others_.size() < 8) others_.insert(key);
-          else more_ = more_ || others_.count(key) == 0;
+          if (others_.size() < kMostOthers) {
+            others_.insert(key);
+          } else if (others_.count(key) == 0) {
+            more_ = true;
+          }
           continue;
         }
         ZO2_TRY(Add(input->name, value));
@@ -116,6 +120,7 @@ class Lines {
     if (depth == kMaxDepth) return Bad(": ", name, " has lists in lists, more than ", kMaxDepth, " deep");
     if (depth == 0) out->reserve(value.size());
     for (const Json& element : value) ZO2_TRY(Numbers(name, element, depth + 1, out));
+    if (depth == 0) out->shrink_to_fit();
     return Status();
   }
 
@@ -144,11 +149,12 @@ class Lines {
   }
 
   static constexpr int kMaxDepth = 8;
+  static constexpr size_t kMostOthers = 8;
   const DataRequest& request_;
   DataFile& file_;
   int64_t line_ = 0;
-  std::set<std::string> others_;
-  bool more_ = false;
+  std::set<std::string> others_;  // keys that no input has, the first few
+  bool more_ = false;             // there are more of them
 };
 
 }  // namespace

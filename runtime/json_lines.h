@@ -7,9 +7,9 @@
 
 namespace zo2 {
 
-// Fields, examples and lines of file->file. Numbers of inputs that are not float are kept as int32, true and false are 1
-// and 0; of float ones as float32. Lists in lists are taken as one. Blank lines are passed over. What a line has every
-// line must have; keys that no input has are passed over and said.
+// Fields, examples and lines of file->file. Numbers for float inputs are kept as float32, others as int32 (true and
+// false are 1 and 0). Lists in lists are taken as one. Blank lines are passed over. What one line has every line must
+// have; keys that no input has are passed over and said.
 Status ReadJsonLines(const DataRequest& request, DataFile* file);
 
 }  // namespace zo2

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "ir/graph/op.h"
@@ -42,6 +43,7 @@ using Kernel = Status (*)(const KernelCall&);
 
 struct KernelTable {
   std::array<Kernel, kNumOps> call{};  // by Op number; null = this build has no kernel for it
+  std::string_view library;            // whose kernels: name and version, which decide bits
 };
 
 // The table backed by ATen (runtime/aten).

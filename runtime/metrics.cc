@@ -70,7 +70,7 @@ Status MetricsWriter::Eval(int64_t step, double loss, double accuracy, int64_t e
 }
 
 Status MendMetrics(const std::string& path, const StepLog& log) {
-  if (!FileExists(path)) return Status();
+  if (!FileSize(path).ok()) return Status();  // not there, or a pipe
   ZO2_ASSIGN(const std::string old, ReadFile(path));
   std::string mended;
   int64_t next = 0;  // step whose line is to come

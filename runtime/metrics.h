@@ -1,5 +1,5 @@
-// --metrics: one JSON object per line and step. Floats have 17 significant digits, so they read back to the same bits; a
-// number that is not finite is null. With several samples per step losses and g are lists.
+// --metrics: one JSON object per line and step. Floats have 17 significant digits, so they read back to the same bits;
+// a number that is not finite is null. With several samples per step losses and g are lists.
 #ifndef ZO2_RUNTIME_METRICS_H_
 #define ZO2_RUNTIME_METRICS_H_
 
@@ -41,8 +41,8 @@ class MetricsWriter {
 };
 
 // Makes the file of a run that goes on at step log.steps() agree with its journal, so that it has every step once: torn
-// lines and lines of steps that the journal does not have go, steps that it lacks come from the journal ("seconds" null).
-// A file that agrees already, or that is not there, is left alone.
+// lines and lines of steps that the journal does not have go, steps that it lacks come from the journal ("seconds"
+// null). A file that agrees already is left alone, and so is what is no regular file.
 Status MendMetrics(const std::string& path, const StepLog& log);
 
 // 17 significant digits, or null.

@@ -7,8 +7,9 @@
 namespace zo2 {
 namespace {
 
-constexpr std::pair<std::string_view, Number> kTypes[] = {{"|u1", Number::kU8},  {"<u2", Number::kU16}, {"<u4", Number::kU32},
-                                                          {"<i2", Number::kI16}, {"<i4", Number::kI32}, {"<i8", Number::kI64}};
+constexpr std::pair<std::string_view, Number> kTypes[] = {{"|u1", Number::kU8},  {"<u2", Number::kU16},
+                                                          {"<u4", Number::kU32}, {"<i2", Number::kI16},
+                                                          {"<i4", Number::kI32}, {"<i8", Number::kI64}};
 
 // The header's text; each Take moves past what it takes, or returns nothing.
 class Text {
@@ -143,7 +144,8 @@ Result<NpyArray> ParseNpy(const MappedFile& file) {
       return Invalid(path, " claims a shape that no memory holds");
   const uint64_t have = bytes.size() - array.offset;
   if (need != have)
-    return Invalid(path, " has ", have, " bytes of data where its shape needs ", need, ": the file is truncated or damaged");
+    return Invalid(path, " has ", have, " bytes of data where its shape needs ", need,
+                   ": the file is truncated or damaged");
   return array;
 }
 

@@ -37,10 +37,7 @@ inline float Value(Brain v) { return kernels::WidenBf16(v.bits); }
 inline float Value(float v) { return v; }
 inline double Value(double v) { return v; }
 template <typename T>
-  requires std::is_integral_v<T>
-int64_t Value(T v) {
-  return v;
-}
+requires std::is_integral_v<T> int64_t Value(T v) { return v; }
 
 // f(T()) with the type of the elements.
 template <typename F>
@@ -128,7 +125,8 @@ int64_t SizeOf(Number type) {
 }
 
 std::string_view Name(Number type) {
-  constexpr std::string_view kNames[] = {"bool", "u8", "i8", "u16", "i16", "u32", "i32", "i64", "f16", "bf16", "f32", "f64"};
+  constexpr std::string_view kNames[] = {"bool", "u8",  "i8",  "u16",  "i16", "u32",
+                                         "i32",  "i64", "f16", "bf16", "f32", "f64"};
   return kNames[static_cast<size_t>(type)];
 }
 

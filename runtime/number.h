@@ -26,8 +26,8 @@ int64_t FirstOutside(Number type, const std::byte* data, int64_t n, int64_t low,
 // Index of the first of n floats that is not finite; n if there is none.
 int64_t FirstNotFinite(Number type, const std::byte* data, int64_t n);
 
-// Writes n elements as `to`. Integers must fit `to`; to floats they and floats are rounded once, to nearest even; to bool,
-// not 0 is 1. Floats are not made integers. False when a finite value became infinite.
+// Writes n elements as `to`. Integers must fit `to`; what becomes a float is rounded once, to nearest even; what
+// becomes a bool is 1 where it is not 0. Floats do not become integers. False when a finite value became infinite.
 bool Convert(Number from, const std::byte* source, int64_t n, DType to, std::byte* out);
 
 }  // namespace zo2

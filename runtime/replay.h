@@ -19,8 +19,6 @@
 
 namespace zo2 {
 
-class Executor;
-
 class Replay {
  public:
   // `start` gives the weights at step `from`; records of steps [from, to) of `log` are applied to trainable ones.
@@ -47,11 +45,6 @@ class Replay {
   WorkerPool workers_;
   double seconds_ = 0;
 };
-
-// Fills every tile's master (the `load` of Executor::Initialize).
-Status LoadMasters(const WeightReader& read, Executor& executor);
-// Reads the masters of an executor that is flushed and runs nothing. May be called concurrently.
-WeightReader MasterReader(Executor& executor);
 
 }  // namespace zo2
 

@@ -9,9 +9,7 @@
 namespace zo2 {
 namespace {
 
-double Clock() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -30,18 +28,12 @@ std::string InWords(double seconds) {
   return text;
 }
 
-WeightReader BaseWeights::reader() const {
-  return [this](int32_t w, int64_t r0, int64_t r1, int64_t c0, int64_t c1, std::byte* out) {
-    return source.Read(w, r0, r1, c0, c1, out);
-  };
-}
-
 Result<std::unique_ptr<BaseWeights>> OpenBase(const Schedule& schedule, const std::string& weights, bool digest) {
   auto base = std::make_unique<BaseWeights>();
   ZO2_ASSIGN(base->source, WeightSource::Open(schedule, weights));
   if (!digest) return base;
   const double begin = Clock();
-  ZO2_ASSIGN(base->sha256, DigestWeights(schedule, AllWeights(schedule), base->reader(), HostThreads()));
+  ZO2_ASSIGN(base->sha256, base->source.Digest(HostThreads()));
   base->seconds = Clock() - begin;
   return base;
 }
@@ -59,24 +51,28 @@ Status CheckHeader(const Journal& journal, const JournalHeader& now, HeaderUse u
                  " (give what the journal has, or start another journal)");
 }
 
-Result<std::unique_ptr<RunState>> RunState::Open(const Schedule& schedule, const BaseWeights& base, const Journal& journal,
-                                                 const Options& options) {
+Result<std::unique_ptr<RunState>> RunState::Open(const Schedule& schedule, const BaseWeights& base,
+                                                 const Journal& journal, const Options& options) {
+  if (options.at < -1) return Invalid("--at is ", options.at, ": give a step, or -1 for the journal's end");
   auto state = std::make_unique<RunState>();
   state->schedule_ = &schedule;
   state->step_ = options.at < 0 ? journal.steps.steps() : options.at;
   if (state->step_ > journal.steps.steps())
-    return Invalid("the journal ", journal.path, " ends at step ", journal.steps.steps(), ": there is no step ", state->step_);
+    return Invalid("the journal ", journal.path, " ends at step ", journal.steps.steps(), ": there is no step ",
+                   state->step_);
   if (!journal.note.empty()) state->notes_.push_back(journal.note);
   if (options.use_snapshots)
     state->snapshot_ = NewestSnapshot(journal, schedule, state->step_, options.threads, &state->notes_);
   const RunState* self = state.get();
-  const WeightReader from_base = base.reader();
-  const WeightReader start = [self, from_base](int32_t w, int64_t r0, int64_t r1, int64_t c0, int64_t c1, std::byte* out) {
+  const WeightReader from_base = base.source.reader();
+  const WeightReader start = [self, from_base](int32_t w, int64_t r0, int64_t r1, int64_t c0, int64_t c1,
+                                               std::byte* out) {
     const bool kept = self->snapshot_ && self->schedule_->weights[static_cast<size_t>(w)].components[0].trainable;
     return kept ? self->snapshot_->Read(w, r0, r1, c0, c1, out) : from_base(w, r0, r1, c0, c1, out);
   };
-  state->replay_ = std::make_unique<Replay>(schedule, start, journal.steps, state->snapshot_ ? state->snapshot_->step() : 0,
-                                            state->step_, journal.header.parameters, options.threads);
+  state->replay_ =
+      std::make_unique<Replay>(schedule, start, journal.steps, state->snapshot_ ? state->snapshot_->step() : 0,
+                               state->step_, journal.header.parameters, options.threads);
   return state;
 }
 
@@ -90,7 +86,8 @@ WeightReader RunState::reader() { return replay_->reader(); }
 
 Result<std::unique_ptr<RunState>> OpenState(const Schedule& schedule, const BaseWeights& base, const Journal& journal,
                                             const RunState::Options& options) {
-  ZO2_TRY(CheckHeader(journal, MakeJournalHeader(schedule, journal.header.parameters, base.sha256, {}), HeaderUse::kWeights));
+  ZO2_TRY(CheckHeader(journal, MakeJournalHeader(schedule, journal.header.parameters, base.sha256, {}, ""),
+                      HeaderUse::kWeights));
   return RunState::Open(schedule, base, journal, options);
 }
 

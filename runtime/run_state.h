@@ -28,7 +28,6 @@ struct BaseWeights {
   WeightSource source;
   std::string sha256;  // "" = not asked for
   double seconds = 0;  // that the digest took
-  WeightReader reader() const;
 };
 // `weights`: see WeightSource::Open.
 Result<std::unique_ptr<BaseWeights>> OpenBase(const Schedule& schedule, const std::string& weights, bool digest);
@@ -40,13 +39,13 @@ Status CheckHeader(const Journal& journal, const JournalHeader& now, HeaderUse u
 class RunState {
  public:
   struct Options {
-    int64_t at = -1;             // step; -1 = the journal's end
+    int64_t at = -1;  // step; -1 = the journal's end
     bool use_snapshots = true;
     int threads = HostThreads();
   };
   // Schedule, base and journal must outlive this. `at` behind the journal's end is kInvalid.
-  static Result<std::unique_ptr<RunState>> Open(const Schedule& schedule, const BaseWeights& base, const Journal& journal,
-                                                const Options& options);
+  static Result<std::unique_ptr<RunState>> Open(const Schedule& schedule, const BaseWeights& base,
+                                                const Journal& journal, const Options& options);
 
   int64_t step() const { return step_; }
   const std::optional<Snapshot>& snapshot() const { return snapshot_; }

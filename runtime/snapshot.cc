@@ -1,9 +1,12 @@
 #include "runtime/snapshot.h"
 
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
+
+#include "ir/support/file.h"
 
 namespace zo2 {
 
@@ -11,9 +14,20 @@ std::string SnapshotPath(const std::string& journal, int generation) {
   return journal + (generation == 0 ? ".snap-a" : ".snap-b");
 }
 
+void RemoveUnfinishedSnapshots(const std::string& journal) {
+  std::error_code ignored;
+  const std::string name = std::filesystem::path(journal).filename().string();
+  std::filesystem::directory_iterator entry(DirName(journal), ignored), end;
+  for (; !ignored && entry != end; entry.increment(ignored)) {
+    const std::string file = entry->path().filename().string();
+    for (const int generation : {0, 1})
+      if (file.starts_with(SnapshotPath(name, generation) + ".tmp.")) std::filesystem::remove(entry->path(), ignored);
+  }
+}
+
 Result<SnapshotRecord> WriteSnapshot(const std::string& journal, const std::string& journal_id, uint64_t seed,
-                                     const Schedule& schedule, const WeightReader& masters, int64_t step, int generation,
-                                     int threads) {
+                                     const Schedule& schedule, const WeightReader& masters, int64_t step,
+                                     int generation, int threads) {
   const std::vector<int32_t> weights = TrainableWeights(schedule);
   ZO2_ASSIGN(const std::string digest, DigestWeights(schedule, weights, masters, threads));
   ZO2_TRY(WriteWeights(schedule, weights, masters, SnapshotPath(journal, generation),
@@ -25,7 +39,8 @@ Result<SnapshotRecord> WriteSnapshot(const std::string& journal, const std::stri
   return SnapshotRecord{step, generation, digest};
 }
 
-Result<Snapshot> Snapshot::Open(const Journal& journal, const SnapshotRecord& record, const Schedule& schedule, int threads) {
+Result<Snapshot> Snapshot::Open(const Journal& journal, const SnapshotRecord& record, const Schedule& schedule,
+                                int threads) {
   Snapshot snapshot;
   snapshot.schedule_ = &schedule;
   snapshot.record_ = record;
@@ -40,7 +55,8 @@ Result<Snapshot> Snapshot::Open(const Journal& journal, const SnapshotRecord& re
   for (const auto& [key, value] : expected) {
     const auto it = metadata.find(key);
     if (it == metadata.end() || it->second != value)
-      return Invalid(path, " has ", key, " ", it == metadata.end() ? "missing" : it->second, " where the journal has ", value);
+      return Invalid(path, " has ", key, " ", it == metadata.end() ? "missing" : it->second, " where the journal has ",
+                     value);
   }
   snapshot.data_.resize(schedule.weights.size());
   const std::vector<int32_t> weights = TrainableWeights(schedule);
@@ -55,11 +71,13 @@ Result<Snapshot> Snapshot::Open(const Journal& journal, const SnapshotRecord& re
     return snapshot.Read(w, r0, r1, c0, c1, out);
   };
   ZO2_ASSIGN(const std::string digest, DigestWeights(schedule, weights, read, threads));
-  if (digest != record.digest) return Invalid(path, " is damaged: its contents do not have the digest it was written with");
+  if (digest != record.digest)
+    return Invalid(path, " is damaged: its contents do not have the digest it was written with");
   return snapshot;
 }
 
-Status Snapshot::Read(int32_t w, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end, std::byte* out) const {
+Status Snapshot::Read(int32_t w, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end,
+                      std::byte* out) const {
   const PlanWeight& weight = schedule_->weights[static_cast<size_t>(w)];
   const std::span<const std::byte> data = data_[static_cast<size_t>(w)];
   if (data.empty()) return Internal("weight ", weight.name, " is not in the snapshot");
@@ -69,7 +87,8 @@ Status Snapshot::Read(int32_t w, int64_t row_begin, int64_t row_end, int64_t col
     return Status();
   }
   for (int64_t r = row_begin; r < row_end; ++r)
-    std::memcpy(out + (r - row_begin) * width * size, data.data() + (r * cols + col_begin) * size, static_cast<size_t>(width * size));
+    std::memcpy(out + (r - row_begin) * width * size, data.data() + (r * cols + col_begin) * size,
+                static_cast<size_t>(width * size));
   return Status();
 }
 
@@ -80,7 +99,8 @@ std::optional<Snapshot> NewestSnapshot(const Journal& journal, const Schedule& s
     if (!seen.insert(record->generation).second || record->step > at) continue;
     Result<Snapshot> snapshot = Snapshot::Open(journal, *record, schedule, threads);
     if (snapshot.ok()) return std::move(*snapshot);
-    notes->push_back("the snapshot at step " + std::to_string(record->step) + " does not count: " + snapshot.status().message());
+    notes->push_back("the snapshot at step " + std::to_string(record->step) +
+                     " does not count: " + snapshot.status().message());
   }
   return std::nullopt;
 }

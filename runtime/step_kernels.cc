@@ -74,7 +74,8 @@ kernels::PrepareArgs ComponentArgs(const Schedule& schedule, const PlanWeight& w
   if (component.trainable) args.pending = pending;
   args.lr_mul = weight.lr_mul;
   args.weight_decay = weight.decay ? parameters.weight_decay : 0;
-  args.rounding = schedule.rounding == Rounding::kNearest ? kernels::Rounding::kNearest : kernels::Rounding::kStochastic;
+  args.rounding =
+      schedule.rounding == Rounding::kNearest ? kernels::Rounding::kNearest : kernels::Rounding::kStochastic;
   args.rademacher = schedule.rademacher;
   return args;
 }

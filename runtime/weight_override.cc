@@ -22,7 +22,8 @@ Result<bool> SameBytes(const SafetensorsEntry& a, const SafetensorsEntry& b) {
   ZO2_ASSIGN(const MappedFile file_b, MappedFile::Open(b.file));
   ZO2_ASSIGN(const std::span<const std::byte> bytes_a, file_a.Range(a.offset, a.bytes));
   ZO2_ASSIGN(const std::span<const std::byte> bytes_b, file_b.Range(b.offset, b.bytes));
-  return bytes_a.size() == bytes_b.size() && (bytes_a.empty() || std::memcmp(bytes_a.data(), bytes_b.data(), bytes_a.size()) == 0);
+  return bytes_a.size() == bytes_b.size() &&
+         (bytes_a.empty() || std::memcmp(bytes_a.data(), bytes_b.data(), bytes_a.size()) == 0);
 }
 
 // name without its first `components` path components; "" where it has no more.
@@ -77,8 +78,8 @@ class Finder {
     if (turned.size() == 2) std::swap(turned[0], turned[1]);
     const bool fits = entry.shape == weight.shape, fits_turned = turned.size() == 2 && entry.shape == turned;
     if (!IsFloat(entry.dtype) || (!fits && !fits_turned))
-      return Invalid(entry.file, ": tensor ", name, " is ", Name(entry.dtype), ShapeText(entry.shape), ", but weight ", weight.name,
-                     " of the plan is ", ShapeText(weight.shape));
+      return Invalid(entry.file, ": tensor ", name, " is ", Name(entry.dtype), ShapeText(entry.shape), ", but weight ",
+                     weight.name, " of the plan is ", ShapeText(weight.shape));
     const bool transposed = fits && fits_turned ? named_transposed : fits_turned;
     used_.insert(&entry);
     if (found_ == nullptr) {
@@ -89,8 +90,8 @@ class Finder {
     if (transposed_ != transposed || found_->dtype != entry.dtype) return Status();
     ZO2_ASSIGN(const bool same, SameBytes(*found_, entry));
     if (same) return Status();
-    return Invalid("tensors ", found_->name, " and ", name, " of ", entry.file, " differ, but the plan ties them as ", weight.name,
-                   ": keep one of them");
+    return Invalid("tensors ", found_->name, " and ", name, " of ", entry.file, " differ, but the plan ties them as ",
+                   weight.name, ": keep one of them");
   }
 
   std::map<std::string, const SafetensorsEntry*> entries_;
@@ -120,14 +121,16 @@ Result<WeightOverrides> FindOverrides(const std::vector<PlanWeight>& weights, co
     result.places.push_back(std::move(place));
   }
   if (lacking.size() == weights.size())
-    return Invalid(path, " has ", entries.size(), " tensors, but none is named like a weight of the plan (", FewOf(lacking), ")");
+    return Invalid(path, " has ", entries.size(), " tensors, but none is named like a weight of the plan (",
+                   FewOf(lacking), ")");
   for (const SafetensorsEntry& entry : entries)
     if (!finder.Used(entry)) unused.push_back(entry.name);
   if (!lacking.empty())
-    result.notes.push_back(std::to_string(lacking.size()) + " of " + std::to_string(weights.size()) + " weights are not in " + path +
-                           " and come from the plan's own files: " + FewOf(lacking));
+    result.notes.push_back(std::to_string(lacking.size()) + " of " + std::to_string(weights.size()) +
+                           " weights are not in " + path + " and come from the plan's own files: " + FewOf(lacking));
   if (!unused.empty())
-    result.notes.push_back(std::to_string(unused.size()) + " tensors of " + path + " are no weights of the plan: " + FewOf(unused));
+    result.notes.push_back(std::to_string(unused.size()) + " tensors of " + path +
+                           " are no weights of the plan: " + FewOf(unused));
   return result;
 }
 

@@ -1,9 +1,9 @@
 // Tensors of safetensors files that go before a plan's places, by name.
 //
 // A tensor belongs to a weight whose canonical name, alias or place name it has; a weight that no tensor is named like
-// also takes one whose name lacks the weight's first one or two path components ("model.decoder.x" takes "decoder.x"), as
-// long as what is left is still a path. A tensor may hold the transpose; its shape says so, and for a square matrix the
-// name of a transposed place does.
+// also takes one that lacks the first one or two components of its name ("model.decoder.x" takes "decoder.x"), as long
+// as what is left is still a path. A tensor may hold the transpose: its shape says so; of a square matrix the name of a
+// transposed place does.
 #ifndef ZO2_RUNTIME_WEIGHT_OVERRIDE_H_
 #define ZO2_RUNTIME_WEIGHT_OVERRIDE_H_
 

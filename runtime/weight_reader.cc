@@ -1,14 +1,8 @@
 #include "runtime/weight_reader.h"
 
-#include <errno.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 
-#include "ir/support/file.h"
 #include "ir/support/hash.h"
 #include "runtime/worker_pool.h"
 
@@ -62,10 +56,11 @@ Result<std::string> DigestWeights(const Schedule& schedule, std::span<const int3
     std::string head = weight.name + '\0' + std::string(Name(weight.components[0].storage)) + '\0';
     for (const int64_t d : weight.shape) head += std::to_string(d) + ',';
     sha.Update(head + '\0');
-    const Status read_status = ForEachBlock(schedule, weights[static_cast<size_t>(i)], read, [&](std::span<const std::byte> bytes) {
-      sha.Update(bytes);
-      return Status();
-    });
+    const Status read_status =
+        ForEachBlock(schedule, weights[static_cast<size_t>(i)], read, [&](std::span<const std::byte> bytes) {
+          sha.Update(bytes);
+          return Status();
+        });
     digests[static_cast<size_t>(i)] = sha.Hex();
     std::lock_guard<std::mutex> lock(mutex);
     if (status.ok() && !read_status.ok()) status = read_status;
@@ -85,16 +80,6 @@ Status WriteWeights(const Schedule& schedule, std::span<const int32_t> weights, 
   for (const int32_t w : weights)
     ZO2_TRY(ForEachBlock(schedule, w, read, [&](std::span<const std::byte> bytes) { return writer.Append(bytes); }));
   return writer.Finish();
-}
-
-Status CheckWritable(const std::string& path) {
-  struct stat info;
-  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return Invalid("cannot write ", path, ": it is a folder");
-  const std::string folder = DirName(path);
-  if (::access(folder.c_str(), W_OK | X_OK) != 0)
-    return Invalid("cannot write ", path, ": ", std::strerror(errno), " (folder ", folder, ")");
-  if (FileExists(path) && ::access(path.c_str(), W_OK) != 0) return Invalid("cannot write ", path, ": ", std::strerror(errno));
-  return Status();
 }
 
 }  // namespace zo2

@@ -1,5 +1,5 @@
 // Weights as something that can be read block by block, wherever they are: files, a snapshot, an executor's masters, or
-// any of these with journal records applied. What consumes weights (export, snapshots, digests, loading) takes a reader.
+// any of these with journal records applied. What consumes weights (export, snapshots, digests) takes a reader.
 #ifndef ZO2_RUNTIME_WEIGHT_READER_H_
 #define ZO2_RUNTIME_WEIGHT_READER_H_
 
@@ -17,8 +17,8 @@
 
 namespace zo2 {
 
-// Rows [row_begin, row_end) x columns [col_begin, col_end) of component 0 of a weight (index into Schedule::weights), in
-// its logical layout and storage dtype, packed row-major. `out` has room for them.
+// Rows [row_begin, row_end) x columns [col_begin, col_end) of component 0 of a weight (index into Schedule::weights),
+// in its logical layout and storage dtype, packed row-major. `out` has room for them.
 using WeightReader = std::function<Status(int32_t weight, int64_t row_begin, int64_t row_end, int64_t col_begin,
                                           int64_t col_end, std::byte* out)>;
 
@@ -38,9 +38,6 @@ Result<std::string> DigestWeights(const Schedule& schedule, std::span<const int3
 // The given weights by canonical name as safetensors, written whole or not at all.
 Status WriteWeights(const Schedule& schedule, std::span<const int32_t> weights, const WeightReader& read,
                     const std::string& path, const std::map<std::string, std::string>& metadata);
-
-// Whether a file could be made at `path`; an error in words where its folder is missing or closed. Nothing is touched.
-Status CheckWritable(const std::string& path);
 
 }  // namespace zo2
 

@@ -6,34 +6,21 @@
 #include <set>
 #include <utility>
 
-#include "runtime/executor.h"
 #include "runtime/number.h"
 #include "runtime/weight_override.h"
-#include "runtime/weight_reader.h"
 
 namespace zo2 {
 namespace {
-
-constexpr int64_t kPieceBytes = int64_t{4} << 20;
 
 // Bytes of a dense float tensor; an error in words where there is no such tensor.
 Result<uint64_t> CountBytes(const PlanWeight& weight, const Shape& shape, DType dtype) {
   uint64_t bytes = static_cast<uint64_t>(SizeOf(dtype));
   bool fits = IsFloat(dtype);
-  for (const int64_t d : shape) fits = fits && d > 0 && !__builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes);
-  if (!fits || bytes > uint64_t{1} << 62) return Invalid("weight ", weight.name, " of the plan has an impossible shape or dtype");
+  for (const int64_t d : shape)
+    fits = fits && d > 0 && !__builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes);
+  if (!fits || bytes > uint64_t{1} << 62)
+    return Invalid("weight ", weight.name, " of the plan has an impossible shape or dtype");
   return bytes;
-}
-
-// f(row_begin, row_end, col_begin, col_end) for pieces of at most kPieceBytes of a matrix, in row-major order.
-template <typename F>
-Status ForPieces(int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end, DType dtype, F&& f) {
-  const int64_t most = kPieceBytes / SizeOf(dtype), width = col_end - col_begin;
-  const int64_t rows = std::max<int64_t>(1, most / std::max<int64_t>(1, width));
-  for (int64_t r = row_begin; r < row_end; r += rows)
-    for (int64_t c = col_begin; c < col_end; c += most)
-      ZO2_TRY(f(r, std::min(row_end, r + rows), c, std::min(col_end, c + most)));
-  return Status();
 }
 
 // out[r, c] = in[c, r] for elements of `size` bytes; rows of `in` are `in_stride` elements apart, those of `out`
@@ -56,8 +43,8 @@ void Transpose(int64_t size, const std::byte* in, int64_t in_stride, int64_t row
 }
 
 // Rows [r0, r1) x columns [c0, c1) of the transpose of the dense [.., rows] matrix at `source`.
-bool ReadTransposed(const std::byte* source, DType from, int64_t rows, int64_t r0, int64_t r1, int64_t c0, int64_t c1, DType to,
-                    std::byte* out) {
+bool ReadTransposed(const std::byte* source, DType from, int64_t rows, int64_t r0, int64_t r1, int64_t c0, int64_t c1,
+                    DType to, std::byte* out) {
   constexpr int64_t kBlock = 64;  // of either axis: both sides stay in the cache
   std::byte block[kBlock * kBlock * 8];
   const int64_t width = c1 - c0, from_size = SizeOf(from), size = SizeOf(to);
@@ -66,7 +53,8 @@ bool ReadTransposed(const std::byte* source, DType from, int64_t rows, int64_t r
     for (int64_t r = r0; r < r1; r += kBlock) {
       const int64_t height = std::min(kBlock, r1 - r), wide = std::min(kBlock, c1 - c);
       for (int64_t k = 0; k < wide; ++k)
-        fits &= Convert(NumberOf(from), source + ((c + k) * rows + r) * from_size, height, to, block + k * kBlock * size);
+        fits &=
+            Convert(NumberOf(from), source + ((c + k) * rows + r) * from_size, height, to, block + k * kBlock * size);
       Transpose(size, block, kBlock, height, wide, out + ((r - r0) * width + (c - c0)) * size, width);
     }
   return fits;
@@ -96,7 +84,8 @@ Result<WeightSource> WeightSource::Open(const Schedule& schedule, const std::str
   for (size_t w = 0; w < schedule.weights.size(); ++w) {
     const PlanWeight& weight = schedule.weights[w];
     if (weight.components.size() != 1)
-      return Invalid("weight ", weight.name, " of the plan has ", weight.components.size(), " components; one can be loaded");
+      return Invalid("weight ", weight.name, " of the plan has ", weight.components.size(),
+                     " components; one can be loaded");
     ZO2_TRY(CountBytes(weight, weight.shape, weight.components[0].storage));
     Place place;
     if (!overrides.places.empty() && overrides.places[w].has_value()) {
@@ -117,8 +106,8 @@ Result<WeightSource> WeightSource::Open(const Schedule& schedule, const std::str
     }
     ZO2_ASSIGN(const uint64_t bytes, CountBytes(weight, weight.shape, place.dtype));
     if (place.range.bytes != bytes)
-      return Invalid("weight ", weight.name, " needs ", bytes, " bytes of ", Name(place.dtype), ", but the plan gives it ",
-                     place.range.bytes, " of ", place.range.file);
+      return Invalid("weight ", weight.name, " needs ", bytes, " bytes of ", Name(place.dtype),
+                     ", but the plan gives it ", place.range.bytes, " of ", place.range.file);
     if (place.transposed && weight.shape.size() != 2)
       return Invalid("weight ", weight.name, " of the plan is transposed but has ", weight.shape.size(), " axes");
     auto it = opened.find(place.range.file);
@@ -127,25 +116,28 @@ Result<WeightSource> WeightSource::Open(const Schedule& schedule, const std::str
       it = opened.emplace(place.range.file, result.files_.size()).first;
       result.files_.push_back(std::move(file));
     }
-    if (Result<std::span<const std::byte>> range = result.files_[it->second].Range(place.range.offset, bytes); !range.ok())
+    if (Result<std::span<const std::byte>> range = result.files_[it->second].Range(place.range.offset, bytes);
+        !range.ok())
       return Invalid("weight ", weight.name, ": ", range.status().message());
     result.sources_.push_back({it->second, place.range.offset, place.dtype, place.transposed});
   }
   if (missing.empty()) return result;
-  return Invalid("the values of ", missing.size(), " of ", schedule.weights.size(), " weights are nowhere (", FewOf(missing), ")",
+  return Invalid("the values of ", missing.size(), " of ", schedule.weights.size(), " weights are nowhere (",
+                 FewOf(missing), ")",
                  missing_files.empty() ? "" : ": there is no " + FewOf({missing_files.begin(), missing_files.end()}),
                  "; name safetensors files that hold them with --weights");
 }
 
 Status WeightSource::Read(int32_t index, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end,
                           std::byte* out) const {
-  if (index < 0 || static_cast<size_t>(index) >= sources_.size()) return Internal("there is no weight ", index, " to read");
+  if (index < 0 || static_cast<size_t>(index) >= sources_.size())
+    return Internal("there is no weight ", index, " to read");
   const PlanWeight& weight = schedule_->weights[static_cast<size_t>(index)];
   const Source& source = sources_[static_cast<size_t>(index)];
   const int64_t rows = weight.rows(), cols = weight.cols();
   if (row_begin < 0 || row_begin > row_end || row_end > rows || col_begin < 0 || col_begin > col_end || col_end > cols)
-    return Internal("rows [", row_begin, ", ", row_end, ") and columns [", col_begin, ", ", col_end, ") of weight ", weight.name,
-                    ", which has ", rows, " and ", cols);
+    return Internal("rows [", row_begin, ", ", row_end, ") and columns [", col_begin, ", ", col_end, ") of weight ",
+                    weight.name, ", which has ", rows, " and ", cols);
   const DType to = weight.components[0].storage;
   const std::byte* data = files_[source.file].bytes().data() + source.offset;
   const int64_t width = col_end - col_begin, from_size = SizeOf(source.dtype);
@@ -160,34 +152,13 @@ Status WeightSource::Read(int32_t index, int64_t row_begin, int64_t row_end, int
                       out + (r - row_begin) * width * SizeOf(to));
   }
   if (!fits)
-    return Invalid("weight ", weight.name, " has values in ", files_[source.file].path(), " that are too large for ", Name(to));
+    return Invalid("weight ", weight.name, " has values in ", files_[source.file].path(), " that are too large for ",
+                   Name(to));
   return Status();
 }
 
 Result<std::string> WeightSource::Digest(int threads) const {
-  const auto read = [this](int32_t weight, int64_t r0, int64_t r1, int64_t c0, int64_t c1, std::byte* out) {
-    return Read(weight, r0, r1, c0, c1, out);
-  };
-  return DigestWeights(*schedule_, AllWeights(*schedule_), read, threads);
-}
-
-Status LoadMasters(const WeightSource& source, Executor& executor) {
-  const Schedule& schedule = executor.schedule();
-  std::vector<std::byte> piece(static_cast<size_t>(kPieceBytes));
-  for (const Tile& tile : schedule.tiles)
-    for (const Segment& segment : tile.segments) {
-      const DType dtype = schedule.weights[static_cast<size_t>(segment.weight)].components[0].storage;
-      uint64_t at = segment.offset;
-      ZO2_TRY(ForPieces(segment.row_begin, segment.row_end, segment.col_begin, segment.col_end, dtype,
-                        [&](int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
-                          const uint64_t bytes = static_cast<uint64_t>((r1 - r0) * (c1 - c0) * SizeOf(dtype));
-                          ZO2_TRY(source.Read(segment.weight, r0, r1, c0, c1, piece.data()));
-                          ZO2_TRY(executor.WriteBuffer(tile.master, at, std::span(piece).first(bytes)));
-                          at += bytes;
-                          return Status();
-                        }));
-    }
-  return Status();
+  return DigestWeights(*schedule_, AllWeights(*schedule_), reader(), threads);
 }
 
 }  // namespace zo2

@@ -1,9 +1,11 @@
 // zo2-run: parse flags, call one function of the runtime, print what went wrong.
+#include <errno.h>
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <string>
@@ -36,9 +38,19 @@ template <typename T>
 CLI::Option* Add(CLI::App* app, const char* group, const std::string& name, T* value, const std::string& help) {
   return app->add_option(name, *value, help)->group(group)->capture_default_str();
 }
-CLI::Option* Add(CLI::App* app, const char* group, const std::string& name, std::string* value, const std::string& help) {
+CLI::Option* Add(CLI::App* app, const char* group, const std::string& name, std::string* value,
+                 const std::string& help) {
   CLI::Option* option = app->add_option(name, *value, help)->group(group);
   return value->empty() ? option->default_str("none") : option->capture_default_str();
+}
+
+// CLI11 by itself wraps -1 around and cuts what is too large.
+std::string IsSeed(const std::string& text) {
+  errno = 0;
+  char* end = nullptr;
+  (void)std::strtoull(text.c_str(), &end, 0);
+  const bool whole = !text.empty() && text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+  return whole ? "" : text + " is no whole number from 0 to 2^64 - 1";
 }
 
 constexpr const char *kWhat = "What", *kData = "Data", *kMethod = "Method", *kFiles = "Files", *kMachine = "Machine",
@@ -60,7 +72,8 @@ void AddRunFlags(CLI::App* app, RunFlags* f) {
 void AddTrain(CLI::App* app, TrainFlags* f) {
   AddRunFlags(app, &f->run);
   Add(app, kData, "--data", &f->data, "training data: .npy, .jsonl, .safetensors or raw ids (.bin, .u16, .u32)")
-      ->required()->default_str("");
+      ->required()
+      ->default_str("");
   Add(app, kData, "--order", &f->order, "of examples")->check(CLI::IsMember({"random", "sequential"}));
   app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kData);
   Add(app, kData, "--eval-data", &f->eval_data, "evaluation data");
@@ -71,7 +84,7 @@ void AddTrain(CLI::App* app, TrainFlags* f) {
       ->check(CLI::IsMember({"constant", "linear", "cosine"}));
   Add(app, kMethod, "--warmup", &f->warmup, "steps in which the learning rate rises to --lr");
   Add(app, kMethod, "--eps", &f->eps, "size of the perturbation");
-  Add(app, kMethod, "--seed", &f->seed, "of directions and of the order of examples");
+  Add(app, kMethod, "--seed", &f->seed, "of directions and of the order of examples")->check(IsSeed, "");
   Add(app, kMethod, "--weight-decay", &f->weight_decay, "decoupled; not for biases and norm scales");
   Add(app, kMethod, "--clip-g", &f->clip_g, "largest |g|; 0: not clipped");
   Add(app, kMethod, "--max-skips", &f->max_skips, "steps in a row without a finite loss that end the run");
@@ -123,6 +136,7 @@ int Main(int argc, char** argv) {
   std::function<Status()> run;
   CLI::App app("Runs plans of zo2-plan: zeroth-order fine-tuning within the plan's memory.", "zo2-run");
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string(kVersion) + " (plan format " + std::to_string(kScheduleVersion) + ")");
   const auto command = [&](const char* name, const char* help, std::function<Status()> function) {
     CLI::App* sub = app.add_subcommand(name, help);
@@ -134,18 +148,23 @@ int Main(int argc, char** argv) {
     return RunTrain(train, AtenKernels(), g_stop);
   });
   AddTrain(sub, &train);
-  AddEval(command("eval", "loss, accuracy and outputs on a data set", [&] { return RunEval(eval, AtenKernels()); }), &eval);
-  AddJournalFlags(command("replay", "apply a journal to the base weights and check its snapshots", [&] { return RunReplay(replay); }),
+  AddEval(command("eval", "loss, accuracy and outputs on a data set", [&] { return RunEval(eval, AtenKernels()); }),
+          &eval);
+  AddJournalFlags(command("replay", "apply a journal to the base weights and check its snapshots",
+                          [&] { return RunReplay(replay); }),
                   &replay);
   sub = command("export", "write the weights at a step of a journal", [&] { return RunExport(exporting); });
   AddJournalFlags(sub, &exporting);
   Add(sub, kFiles, "-o,--output", &exporting.output, "tuned weights, safetensors")->required()->default_str("");
-  AddProfile(command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }), &profile);
+  AddProfile(
+      command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }),
+      &profile);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::cerr << "zo2-run: " << e.what() << " (--help shows how)\n";
+    const bool unknown = argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty();
+    std::cerr << "zo2-run: " << (unknown ? std::string("there is no command ") + argv[1] : e.what()) << " (--help shows how)\n";
     return static_cast<int>(Code::kInvalid);
   }
   const Status status = run();

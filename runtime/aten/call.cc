@@ -7,20 +7,9 @@
 #include <algorithm>
 #include <sstream>
 
-namespace zo2 {
-namespace {
+#include "runtime/aten/team.h"
 
-// OpenMP's and MKL's thread counts are of the calling thread, so lanes do not disturb each other.
-void UseThreads(int threads) {
-  thread_local int current = 0;
-  if (threads == current) return;
-  at::get_num_threads();  // ATen's own first-use setting must come before ours
-  at::set_num_threads(threads);
-  current = threads;
-}
-
-}  // namespace
-
+namespace zo2::aten {
 at::ScalarType ToAten(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -49,7 +38,8 @@ at::ScalarType ToAten(DType dtype) {
 
 at::Tensor ToTensor(const TensorView& view) { return ToTensor(view, view.shape, view.strides); }
 
-at::Tensor ToTensor(const TensorView& view, const Shape& shape, const std::vector<int64_t>& strides, int64_t offset) {
+at::Tensor ToTensor(const TensorView& view, const Shape& shape, const std::vector<int64_t>& strides,
+                    int64_t offset) {
   void* data = static_cast<std::byte*>(view.data) + offset * SizeOf(view.dtype);
   return at::from_blob(data, shape, strides, at::TensorOptions().dtype(ToAten(view.dtype)));
 }
@@ -134,16 +124,32 @@ Status NeedDense(const KernelCall& call) {
   return Status();
 }
 
-void Parallel(int64_t n, double work, const std::function<void(int64_t, int64_t)>& f) {
-  constexpr double kWorthAThread = 20000;
-  const auto grain = static_cast<int64_t>(std::min(1e15, std::max(1.0, kWorthAThread / std::max(work, 1.0))));
-  at::parallel_for(0, n, grain, f);
+void Parallel(const KernelCall& call, int64_t n, double ns, const std::function<void(int64_t, int64_t)>& f) {
+  constexpr double kWorthHandingOut = 2000;
+  const double pieces = std::min(ns * static_cast<double>(n) / kWorthHandingOut, 8.0 * call.threads);
+  if (call.threads <= 1 || pieces < 2 || n < 2) {
+    if (n > 0) f(0, n);
+    return;
+  }
+  const int64_t each = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(n) / pieces));
+  Team::Mine(call.threads).Run((n + each - 1) / each, [&](int64_t i) {
+    f(i * each, std::min(n, (i + 1) * each));
+  });
+}
+
+// OpenMP's and MKL's thread counts are of the calling thread, so lanes do not disturb each other.
+void UseAtenThreads(int threads) {
+  thread_local int current = 0;
+  if (threads == current) return;
+  at::get_num_threads();  // ATen's own first-use setting must come before ours
+  at::set_num_threads(threads);
+  current = threads;
 }
 
 Status RunGuarded(Status (*kernel)(const KernelCall&), const KernelCall& call) {
   try {
     c10::InferenceMode no_autograd;
-    UseThreads(std::max(1, call.threads));
+    UseAtenThreads(1);
     WorkspaceScope scope(call.workspace, call.workspace_bytes);
     return kernel(call);
   } catch (const c10::Error& e) {
@@ -153,4 +159,4 @@ Status RunGuarded(Status (*kernel)(const KernelCall&), const KernelCall& call) {
   }
 }
 
-}  // namespace zo2
+}  // namespace zo2::aten

@@ -1,8 +1,11 @@
-// What every kernel here does with its call: arena views as ATen tensors, axes, attributes, the guard around it.
+// What every kernel here does with its call: arena views as ATen tensors, axes, attributes, the guard around
+// it.
 #ifndef ZO2_RUNTIME_ATEN_CALL_H_
 #define ZO2_RUNTIME_ATEN_CALL_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +16,7 @@
 #include "runtime/aten/workspace_allocator.h"
 #include "runtime/kernel_table.h"
 
-namespace zo2 {
+namespace zo2::aten {
 
 at::ScalarType ToAten(DType dtype);
 // The view's memory as a tensor; nothing is copied, strides must not be negative.
@@ -21,6 +24,23 @@ at::Tensor ToTensor(const TensorView& view);
 // The same memory with other sizes and strides (elements) and `offset` elements further on.
 at::Tensor ToTensor(const TensorView& view, const Shape& shape, const std::vector<int64_t>& strides,
                     int64_t offset = 0);
+
+// Calls f(T()) with the C++ type of a float dtype; an error for others.
+template <typename F>
+Status ByFloat(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::kF32:
+      return f(float());
+    case DType::kF64:
+      return f(double());
+    case DType::kBF16:
+      return f(c10::BFloat16());
+    case DType::kF16:
+      return f(c10::Half());
+    default:
+      return Internal("there is no such kernel for ", Name(dtype));
+  }
+}
 
 // Operand `i`, or nullptr where it is absent or left off.
 const TensorView* Optional(const KernelCall& call, size_t i);
@@ -47,18 +67,23 @@ bool IsDense(const TensorView& view);
 // Error unless every operand is dense.
 Status NeedDense(const KernelCall& call);
 
-// Runs f on [begin, end) pieces of [0, n) on the lane's threads; `work` = about how many floating-point operations
-// one index is, so that small jobs stay on one thread.
-// What f computes for an index must not depend on the piece it is in.
-void Parallel(int64_t n, double work, const std::function<void(int64_t begin, int64_t end)>& f);
+// Runs f on pieces [begin, end) of [0, n) on the lane's threads. `ns`: about how many nanoseconds one index
+// takes one thread; pieces are large enough to be worth handing out, and small jobs stay on the calling
+// thread. What f computes for an index must not depend on the piece that it is in: pieces depend on the
+// thread count.
+void Parallel(const KernelCall& call, int64_t n, double ns,
+              const std::function<void(int64_t begin, int64_t end)>& f);
+// Lets ATen use so many threads of its own, of OpenMP, in this call: for what we cannot cut ourselves. It is
+// 1 otherwise.
+void UseAtenThreads(int threads);
 
-// The table's entries: threads set, workspace bound, exceptions turned into a Status.
+// The table's entries: ATen on one thread, workspace bound, exceptions turned into a Status.
 Status RunGuarded(Status (*kernel)(const KernelCall&), const KernelCall& call);
 template <Status (*kernel)(const KernelCall&)>
 Status Guarded(const KernelCall& call) {
   return RunGuarded(kernel, call);
 }
 
-}  // namespace zo2
+}  // namespace zo2::aten
 
 #endif  // ZO2_RUNTIME_ATEN_CALL_H_

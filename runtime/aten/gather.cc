@@ -32,7 +32,8 @@ Status Gather(const KernelCall& call) {
   auto* to = static_cast<std::byte*>(call.outputs[0].data);
   for (int64_t o = 0; o < outer; ++o)
     for (int64_t i = 0; i < n; ++i)
-      std::memcpy(to + (o * n + i) * inner, from + (o * size + Wrap(id[i], size)) * inner, static_cast<size_t>(inner));
+      std::memcpy(to + (o * n + i) * inner, from + (o * size + Wrap(id[i], size)) * inner,
+                  static_cast<size_t>(inner));
   return Status();
 }
 
@@ -41,9 +42,11 @@ Status GatherNd(const KernelCall& call) {
   ZO2_TRY(NeedDense(call));
   const TensorView &x = call.inputs[0], &ids = call.inputs[1];
   const Shape &xs = x.shape, &is = ids.shape;
-  const auto batch = static_cast<size_t>(AttrInt(*call.attrs, "batch_dims", 0)), depth = static_cast<size_t>(is.back());
-  const int64_t batches = Product(xs, 0, batch), each = Product(is, batch, is.size() - 1), size = SizeOf(x.dtype),
-                of_batch = Product(xs, batch, xs.size()), slice = Product(xs, batch + depth, xs.size()) * size;
+  const auto batch = static_cast<size_t>(AttrInt(*call.attrs, "batch_dims", 0)),
+             depth = static_cast<size_t>(is.back());
+  const int64_t batches = Product(xs, 0, batch), each = Product(is, batch, is.size() - 1),
+                size = SizeOf(x.dtype), of_batch = Product(xs, batch, xs.size()),
+                slice = Product(xs, batch + depth, xs.size()) * size;
   const auto* id = static_cast<const int64_t*>(ids.data);
   const auto* from = static_cast<const std::byte*>(x.data);
   auto* to = static_cast<std::byte*>(call.outputs[0].data);

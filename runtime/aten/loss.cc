@@ -1,37 +1,18 @@
 // Losses: a (sum, count) pair in binary64 per example.
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/mm.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "runtime/aten/call.h"
 #include "runtime/aten/kernels.h"
+#include "runtime/aten/multiply.h"
+#include "runtime/aten/simd.h"
 
 namespace zo2::aten {
 namespace {
 
 constexpr int64_t kIgnored = -100;
 constexpr double kLowest = -std::numeric_limits<double>::infinity();
-
-// Calls f(T()) with the C++ type of a float dtype.
-template <typename F>
-Status ByFloat(const TensorView& v, const F& f) {
-  switch (v.dtype) {
-    case DType::kF32:
-      return f(float());
-    case DType::kF64:
-      return f(double());
-    case DType::kBF16:
-      return f(c10::BFloat16());
-    case DType::kF16:
-      return f(c10::Half());
-    default:
-      return Internal("a loss of ", ToString(v), " has no kernel");
-  }
-}
 
 // log sum e^x over what it has seen, and the label's own x. NaN and +infinity make the loss NaN.
 struct Running {
@@ -41,6 +22,7 @@ struct Running {
 
 template <typename T>
 void AddLogits(const T* x, int64_t n, Running* r) {
+  if constexpr (std::is_same_v<T, float>) return GetSimd().log_sum(x, n, &r->max, &r->sum);
   double max = r->max;
   bool nan = false;
   for (int64_t i = 0; i < n; ++i) {
@@ -69,8 +51,10 @@ Status CheckLabels(const KernelCall& call, const TensorView& labels, int64_t cla
   const auto* label = static_cast<const int64_t*>(labels.data);
   for (int64_t i = 0, n = NumElements(labels.shape); i < n; ++i) {
     if (label[i] == kIgnored || (label[i] >= 0 && (label[i] < classes || !know_classes))) continue;
-    if (!know_classes) return Invalid(Name(call.op), ": label ", label[i], " at position ", i, " is negative");
-    return Invalid(Name(call.op), ": label ", label[i], " at position ", i, " is neither -100 nor in [0, ", classes, ")");
+    if (!know_classes)
+      return Invalid(Name(call.op), ": label ", label[i], " at position ", i, " is negative");
+    return Invalid(Name(call.op), ": label ", label[i], " at position ", i, " is neither -100 nor in [0, ",
+                   classes, ")");
   }
   return Status();
 }
@@ -94,9 +78,11 @@ void SumTokens(const KernelCall& call, const int64_t* labels, int64_t batch, int
 Status CausalLmLoss(const KernelCall& call) {
   const TensorView &hidden = call.inputs[0], &labels = call.inputs[1], &w = call.inputs[2];
   const TensorView* bias = Optional(call, 3);
-  if (!IsDense(hidden) || !IsDense(labels)) return Internal("causal_lm_loss: hidden and labels must be dense");
+  if (!IsDense(hidden) || !IsDense(labels))
+    return Internal("causal_lm_loss: hidden and labels must be dense");
   if (hidden.dtype != w.dtype)
-    return Internal("causal_lm_loss: the kernels multiply equal dtypes, not ", ToString(hidden), " by ", ToString(w));
+    return Internal("causal_lm_loss: the kernels multiply equal dtypes, not ", ToString(hidden), " by ",
+                    ToString(w));
   const bool trans = AttrInt(*call.attrs, "trans_w", 1) != 0, shift = AttrInt(*call.attrs, "shift", 0) != 0;
   const int64_t batch = hidden.shape[0], seq = hidden.shape[1], rows = batch * seq;
   const int64_t begin = call.part_begin, n = w.shape[trans ? 0 : 1], end = begin + n;
@@ -106,29 +92,32 @@ Status CausalLmLoss(const KernelCall& call) {
   if (rows > 0 && state == nullptr) return Internal("causal_lm_loss: the call has no state");
   if (call.first_part) std::fill(state, state + rows, Running());
 
-  return ByFloat(hidden, [&](auto t) -> Status {
-    using T = decltype(t);
-    auto* logits = static_cast<T*>(TakeWorkspace(rows * n * static_cast<int64_t>(sizeof(T))));
-    if (logits == nullptr) return Internal("causal_lm_loss: the workspace does not hold ", rows, " x ", n, " logits");
-    if (rows * n > 0) {
-      at::Tensor out = ToTensor({logits, hidden.dtype, {rows, n}, {n, 1}});
-      const at::Tensor x = ToTensor(hidden, {rows, hidden.shape[2]}, {hidden.shape[2], 1});
-      const at::Tensor wt = trans ? ToTensor(w).t() : ToTensor(w);
-      at::mm_out(out, x, wt);
-      if (bias != nullptr) out.add_(ToTensor(*bias));
-    }
-    Parallel(rows, static_cast<double>(40 * n), [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        const int64_t id = LabelAt(label + i / seq * seq, seq, i % seq, shift);
-        if (id == kIgnored) continue;
-        if (id >= begin && id < end) state[i].label = static_cast<double>(logits[i * n + id - begin]);
-        AddLogits(logits + i * n, n, &state[i]);
-      }
-    });
-    if (call.last_part)
-      SumTokens(call, label, batch, seq, shift, [&](int64_t i) { return state[i].Loss(); });
-    return Status();
-  });
+  ZO2_ASSIGN(const Rows wr, AsRows(w));
+  // As many tokens at a time as the workspace holds logits of: all of them in f32.
+  const int64_t each = n * SizeOf(hidden.dtype),
+                block = std::min(rows, each == 0 ? rows : WorkspaceLeft() / each);
+  void* logits = TakeWorkspace(block * each);
+  if (rows > 0 && (block == 0 || logits == nullptr))
+    return Internal("causal_lm_loss: the workspace does not hold ", n, " logits of one token");
+  for (int64_t at = 0; at < rows; at += block) {
+    const int64_t m = std::min(block, rows - at), h = hidden.shape[2];
+    const auto* x = static_cast<const std::byte*>(hidden.data) + at * h * SizeOf(hidden.dtype);
+    Multiply({m, n, h, hidden.dtype, x, h, w.data, wr.stride, trans, bias, logits, n}, call);
+    ZO2_TRY(ByFloat(hidden.dtype, [&](auto t) -> Status {
+      const auto* z = static_cast<const decltype(t)*>(logits);
+      Parallel(call, m, static_cast<double>(n), [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+          const int64_t token = at + i, id = LabelAt(label + token / seq * seq, seq, token % seq, shift);
+          if (id == kIgnored) continue;
+          if (id >= begin && id < end) state[token].label = static_cast<double>(z[i * n + id - begin]);
+          AddLogits(z + i * n, n, &state[token]);
+        }
+      });
+      return Status();
+    }));
+  }
+  if (call.last_part) SumTokens(call, label, batch, seq, shift, [&](int64_t i) { return state[i].Loss(); });
+  return Status();
 }
 
 // Cross entropy of logits that exist. `rows` = batch * seq.
@@ -140,10 +129,10 @@ static Status CrossEntropy(const KernelCall& call, int64_t batch, int64_t seq, b
   const auto* label = static_cast<const int64_t*>(labels.data);
   auto* loss = static_cast<double*>(TakeWorkspace(rows * 8));
   if (loss == nullptr) return Internal(Name(call.op), ": the workspace does not hold ", rows, " losses");
-  return ByFloat(logits, [&](auto t) -> Status {
+  return ByFloat(logits.dtype, [&](auto t) -> Status {
     using T = decltype(t);
     const auto* x = static_cast<const T*>(logits.data);
-    Parallel(rows, static_cast<double>(40 * classes), [&](int64_t first, int64_t last) {
+    Parallel(call, rows, static_cast<double>(classes), [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t id = LabelAt(label + i / seq * seq, seq, i % seq, shift);
         if (id == kIgnored) continue;
@@ -170,8 +159,8 @@ Status MseLoss(const KernelCall& call) {
   const TensorView &pred = call.inputs[0], &target = call.inputs[1];
   const int64_t batch = pred.shape[0], each = Product(pred.shape, 1, pred.shape.size());
   auto *sum = static_cast<double*>(call.outputs[0].data), *count = static_cast<double*>(call.outputs[1].data);
-  return ByFloat(pred, [&](auto tp) -> Status {
-    return ByFloat(target, [&](auto tt) -> Status {
+  return ByFloat(pred.dtype, [&](auto tp) -> Status {
+    return ByFloat(target.dtype, [&](auto tt) -> Status {
       const auto* p = static_cast<const decltype(tp)*>(pred.data);
       const auto* y = static_cast<const decltype(tt)*>(target.data);
       for (int64_t b = 0; b < batch; ++b) {
@@ -193,7 +182,7 @@ Status OutputLoss(const KernelCall& call) {
   const int64_t batch = value.shape.empty() ? 1 : value.shape[0];
   const int64_t each = value.shape.empty() ? 1 : Product(value.shape, 1, value.shape.size());
   auto *sum = static_cast<double*>(call.outputs[0].data), *count = static_cast<double*>(call.outputs[1].data);
-  return ByFloat(value, [&](auto t) -> Status {
+  return ByFloat(value.dtype, [&](auto t) -> Status {
     const auto* x = static_cast<const decltype(t)*>(value.data);
     for (int64_t b = 0; b < batch; ++b) {
       sum[b] = 0;

@@ -8,11 +8,14 @@
 namespace zo2::aten {
 namespace {
 
-// to[index] = from[index] for every index of `shape`; strides in elements, those of `from` may be negative or 0.
+// to[index] = from[index] for every index of `shape`; strides in elements, those of `from` may be negative or
+// 0.
 void CopyStrided(const TensorView& from, int64_t from_offset, const std::vector<int64_t>& from_strides,
-                 const TensorView& to, int64_t to_offset, const std::vector<int64_t>& to_strides, const Shape& shape) {
+                 const TensorView& to, int64_t to_offset, const std::vector<int64_t>& to_strides,
+                 const Shape& shape) {
   if (NumElements(shape) == 0) return;
-  const auto negative = std::find_if(from_strides.begin(), from_strides.end(), [](int64_t s) { return s < 0; });
+  const auto negative =
+      std::find_if(from_strides.begin(), from_strides.end(), [](int64_t s) { return s < 0; });
   if (negative == from_strides.end()) {
     ToTensor(to, shape, to_strides, to_offset).copy_(ToTensor(from, shape, from_strides, from_offset));
     return;
@@ -24,7 +27,8 @@ void CopyStrided(const TensorView& from, int64_t from_offset, const std::vector<
   rest[axis] = 1;
   strides[axis] = 0;
   for (int64_t i = 0; i < shape[axis]; ++i)
-    CopyStrided(from, from_offset + i * from_strides[axis], strides, to, to_offset + i * to_strides[axis], to_strides, rest);
+    CopyStrided(from, from_offset + i * from_strides[axis], strides, to, to_offset + i * to_strides[axis],
+                to_strides, rest);
 }
 
 }  // namespace
@@ -119,7 +123,8 @@ Status Trilu(const KernelCall& call) {
   const int64_t k = std::clamp(AttrInt(*call.attrs, "k", 0), -rows - 1, columns + 1);
   const int64_t lines = columns == 0 ? 0 : NumElements(x.shape) / columns;
   for (int64_t line = 0; line < lines; ++line) {
-    const int64_t cut = std::clamp<int64_t>(line % rows + k + (upper ? 0 : 1), 0, columns);  // first of the right side
+    const int64_t cut =
+        std::clamp<int64_t>(line % rows + k + (upper ? 0 : 1), 0, columns);  // first of the right side
     const auto* from = static_cast<const std::byte*>(x.data) + line * columns * size;
     auto* to = static_cast<std::byte*>(y.data) + line * columns * size;
     const auto left = static_cast<size_t>(cut * size), right = static_cast<size_t>((columns - cut) * size);

@@ -1,63 +1,26 @@
 // Layer and RMS normalisation of the last axis.
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 #include <cmath>
 
 #include "runtime/aten/call.h"
 #include "runtime/aten/kernels.h"
-#include "runtime/aten/vector.h"
+#include "runtime/aten/simd.h"
 
 namespace zo2::aten {
 namespace {
 
-// One row in f32: sums over sixteen lanes and then over those, so the order of additions is fixed.
-ZO2_INLINE void NormRow(const float* x, const float* scale, const float* bias, float* y, int64_t n, double eps,
-                        bool centre) {
-  float mean = 0;
-  if (centre) {
-    Floats sum = {};
-    for (int64_t i = 0; i < n; i += kWidth) sum += Load(x + i, n - i, 0);
-    mean = Sum(sum) / static_cast<float>(n);
-  }
-  Floats squares = {};
-  for (int64_t i = 0; i < n; i += kWidth) {
-    const Floats d = Load(x + i, n - i, mean) - mean;
-    squares += d * d;
-  }
-  const double variance = static_cast<double>(Sum(squares)) / static_cast<double>(n);
-  const auto factor = static_cast<float>(1 / std::sqrt(variance + eps));
-  for (int64_t i = 0; i < n; i += kWidth) {
-    Floats v = (Load(x + i, n - i, 0) - mean) * factor * Load(scale + i, n - i, 0);
-    if (bias != nullptr) v += Load(bias + i, n - i, 0);
-    Store(y + i, v, n - i);
-  }
-}
-
-// Calls f(T()) with the C++ type of a float dtype.
-template <typename F>
-void ByFloat(DType dtype, const F& f) {
-  switch (dtype) {
-    case DType::kF64:
-      return f(double());
-    case DType::kBF16:
-      return f(c10::BFloat16());
-    case DType::kF16:
-      return f(c10::Half());
-    default:
-      return f(float());
-  }
-}
-
 double At(const TensorView& v, int64_t i) {
   double value = 0;
-  ByFloat(v.dtype, [&](auto t) { value = static_cast<double>(static_cast<const decltype(t)*>(v.data)[i]); });
+  (void)ByFloat(v.dtype, [&](auto t) {
+    value = static_cast<double>(static_cast<const decltype(t)*>(v.data)[i]);
+    return Status();
+  });
   return value;
 }
 
 // Any other mixture of dtypes, one row in binary64.
 template <typename T>
-void NormRowAny(const T* x, const TensorView& scale, const TensorView* bias, T* y, int64_t n, double eps, bool centre) {
+void NormRowAny(const T* x, const TensorView& scale, const TensorView* bias, T* y, int64_t n, double eps,
+                bool centre) {
   double mean = 0, square = 0;
   for (int64_t i = 0; centre && i < n; ++i) mean += static_cast<double>(x[i]) / static_cast<double>(n);
   for (int64_t i = 0; i < n; ++i) {
@@ -76,21 +39,21 @@ Status Norm(const KernelCall& call, bool centre) {
   ZO2_TRY(NeedDense(call));
   const double eps = AttrDouble(*call.attrs, "eps", 1e-5);
   const int64_t n = x.shape.back(), rows = n == 0 ? 0 : NumElements(x.shape) / n;
-  const bool all_f32 = x.dtype == DType::kF32 && scale.dtype == DType::kF32 &&
-                       (bias == nullptr || bias->dtype == DType::kF32);
-  Parallel(rows, static_cast<double>(8 * n), [&](int64_t first, int64_t last) {
+  const bool all_f32 =
+      x.dtype == DType::kF32 && scale.dtype == DType::kF32 && (bias == nullptr || bias->dtype == DType::kF32);
+  Parallel(call, rows, 0.2 * static_cast<double>(n), [&](int64_t first, int64_t last) {
     if (all_f32) {
       const auto *from = static_cast<const float*>(x.data), *s = static_cast<const float*>(scale.data);
       const auto* b = bias != nullptr ? static_cast<const float*>(bias->data) : nullptr;
       auto* to = static_cast<float*>(y.data);
-      RunVectorised([=] {
-        for (int64_t r = first; r < last; ++r) NormRow(from + r * n, s, b, to + r * n, n, eps, centre);
-      });
+      for (int64_t r = first; r < last; ++r) GetSimd().norm(from + r * n, s, b, to + r * n, n, eps, centre);
     } else {
-      ByFloat(x.dtype, [&](auto t) {
+      (void)ByFloat(x.dtype, [&](auto t) {
         using T = decltype(t);
         for (int64_t r = first; r < last; ++r)
-          NormRowAny(static_cast<const T*>(x.data) + r * n, scale, bias, static_cast<T*>(y.data) + r * n, n, eps, centre);
+          NormRowAny(static_cast<const T*>(x.data) + r * n, scale, bias, static_cast<T*>(y.data) + r * n, n,
+                     eps, centre);
+        return Status();
       });
     }
   });

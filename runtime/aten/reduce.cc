@@ -8,9 +8,9 @@
 #include <ATen/ops/mean.h>
 #include <ATen/ops/prod.h>
 #include <ATen/ops/sum.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <type_traits>
 
@@ -19,9 +19,41 @@
 
 namespace zo2::aten {
 
+namespace {
+
+// Down columns, in binary64; ATen's allocates for that.
+template <typename T>
+void LogSoftmaxColumns(const KernelCall& call, size_t axis) {
+  const Shape& shape = call.inputs[0].shape;
+  const int64_t size = shape[axis], inner = aten::Product(shape, axis + 1, shape.size());
+  const auto* x = static_cast<const T*>(call.inputs[0].data);
+  auto* y = static_cast<T*>(call.outputs[0].data);
+  Parallel(call, aten::Product(shape, 0, axis) * inner, 20 * static_cast<double>(size),
+           [&](int64_t first, int64_t last) {
+             for (int64_t line = first; line < last; ++line) {
+               const int64_t at = line / inner * size * inner + line % inner;
+               double max = -std::numeric_limits<double>::infinity(), sum = 0;
+               for (int64_t k = 0; k < size; ++k) max = std::max(max, static_cast<double>(x[at + k * inner]));
+               for (int64_t k = 0; k < size; ++k)
+                 sum += std::exp(static_cast<double>(x[at + k * inner]) - max);
+               const double shift = max + std::log(sum);
+               for (int64_t k = 0; k < size; ++k)
+                 y[at + k * inner] = static_cast<T>(static_cast<double>(x[at + k * inner]) - shift);
+             }
+           });
+}
+
+}  // namespace
+
 Status Softmax(const KernelCall& call) {
   ZO2_TRY(NeedDense(call));
-  const int64_t axis = AttrAxis(*call.attrs, "axis", -1, call.inputs[0].shape.size());
+  const size_t rank = call.inputs[0].shape.size();
+  const int64_t axis = AttrAxis(*call.attrs, "axis", -1, rank);
+  if (call.op == Op::kLogSoftmax && static_cast<size_t>(axis) + 1 < rank)
+    return ByFloat(call.inputs[0].dtype, [&](auto t) {
+      LogSoftmaxColumns<decltype(t)>(call, static_cast<size_t>(axis));
+      return Status();
+    });
   at::Tensor y = ToTensor(call.outputs[0]);
   const at::Tensor x = ToTensor(call.inputs[0]);
   if (call.op == Op::kSoftmax)
@@ -33,7 +65,8 @@ Status Softmax(const KernelCall& call) {
 
 namespace {
 
-// The product over several axes: one after the other, from the last; what remains to be multiplied is in the workspace.
+// The product over several axes: one after the other, from the last; what remains to be multiplied is in the
+// workspace.
 Status Product(const KernelCall& call, const std::vector<int64_t>& axes) {
   const TensorView& y = call.outputs[0];
   TensorView x = call.inputs[0];
@@ -115,15 +148,18 @@ namespace {
 template <typename T>
 void RunningSum(const KernelCall& call) {
   // Sums of floats are kept in binary64, of integers wrap in their own size.
-  using Sum = std::conditional_t<std::is_integral_v<T>, std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>, double>;
+  using Sum =
+      std::conditional_t<std::is_integral_v<T>,
+                         std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>, double>;
   const TensorView& x = call.inputs[0];
   const auto axis = static_cast<size_t>(AttrAxis(*call.attrs, "axis", 0, x.shape.size()));
-  const bool exclusive = AttrInt(*call.attrs, "exclusive", 0) != 0, reverse = AttrInt(*call.attrs, "reverse", 0) != 0;
-  const int64_t outer = zo2::Product(x.shape, 0, axis), size = x.shape[axis],
-                inner = zo2::Product(x.shape, axis + 1, x.shape.size());
+  const bool exclusive = AttrInt(*call.attrs, "exclusive", 0) != 0,
+             reverse = AttrInt(*call.attrs, "reverse", 0) != 0;
+  const int64_t outer = aten::Product(x.shape, 0, axis), size = x.shape[axis],
+                inner = aten::Product(x.shape, axis + 1, x.shape.size());
   const auto* from = static_cast<const T*>(x.data);
   auto* to = static_cast<T*>(call.outputs[0].data);
-  Parallel(outer * inner, static_cast<double>(4 * size), [&](int64_t first, int64_t last) {
+  Parallel(call, outer * inner, static_cast<double>(2 * size), [&](int64_t first, int64_t last) {
     for (int64_t line = first; line < last; ++line) {
       Sum sum = 0;
       for (int64_t k = 0; k < size; ++k) {

@@ -17,9 +17,10 @@ struct Workspace {
     const auto at = reinterpret_cast<uintptr_t>(p);
     return begin <= at && at < end;
   }
+  uintptr_t Free() const { return (next + kAlign - 1) / kAlign * kAlign; }
   void* Take(uint64_t bytes) {
-    const uintptr_t at = (next + kAlign - 1) / kAlign * kAlign;
-    if (at < next || at > end || bytes > end - at) return nullptr;
+    const uintptr_t at = Free();
+    if (at > end || bytes > end - at) return nullptr;
     next = at + bytes;
     return reinterpret_cast<void*>(at);
   }
@@ -32,7 +33,8 @@ void CountEscape(uint64_t bytes) {
   escaped_calls.fetch_add(1, std::memory_order_relaxed);
   escaped_bytes.fetch_add(bytes, std::memory_order_relaxed);
   uint64_t largest = escaped_largest.load(std::memory_order_relaxed);
-  while (bytes > largest && !escaped_largest.compare_exchange_weak(largest, bytes, std::memory_order_relaxed)) {
+  while (bytes > largest &&
+         !escaped_largest.compare_exchange_weak(largest, bytes, std::memory_order_relaxed)) {
   }
 }
 
@@ -86,6 +88,13 @@ WorkspaceScope::WorkspaceScope(void* memory, int64_t bytes) {
 
 WorkspaceScope::~WorkspaceScope() { workspace = Workspace(); }
 
-void* TakeWorkspace(int64_t bytes) { return bytes < 0 ? nullptr : workspace.Take(static_cast<uint64_t>(bytes)); }
+int64_t WorkspaceLeft() {
+  const uintptr_t at = workspace.Free();
+  return at < workspace.end ? static_cast<int64_t>(workspace.end - at) : 0;
+}
+
+void* TakeWorkspace(int64_t bytes) {
+  return bytes < 0 ? nullptr : workspace.Take(static_cast<uint64_t>(bytes));
+}
 
 }  // namespace zo2

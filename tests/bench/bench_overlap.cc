@@ -18,6 +18,7 @@
 #include "ir/schedule/schedule_io.h"
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
+#include "runtime/masters.h"
 #include "runtime/weight_source.h"
 
 namespace zo2 {
@@ -71,7 +72,7 @@ Status Open(const std::string& name, const std::string& path, const LinkEmulatio
   ZO2_ASSIGN(c->executor, ExecutorTestPeer::Open(std::move(schedule), *c->device));
   ZO2_ASSIGN(const WeightSource source, WeightSource::Open(c->executor->schedule(), ""));
   return c->executor->Initialize(AtenKernels(), RunParameters{.seed = 1}, 0,
-                                 [&](Executor& executor) { return LoadMasters(source, executor); });
+                                 [&](Executor& executor) { return LoadMasters(source.reader(), executor); });
 }
 
 // Every integer input is 1 (an id, a label, an attended token), every other 0.5.

@@ -3,8 +3,8 @@ import json, struct, zlib
 
 
 class Journal:
-    """header: the parsed JSON; steps: dicts; snapshots: (step, generation, digest); good: bytes that count; ends: where each
-    step record ends in the file."""
+    """header: the parsed JSON; steps: dicts; snapshots: (step, generation, digest); good: bytes that count; ends: where
+    each step record ends in the file."""
 
     def __init__(self, path):
         data = open(path, 'rb').read()
@@ -28,8 +28,10 @@ class Journal:
             if body[0] == 1:
                 step, seed, q, skipped, lr = struct.unpack_from('<QQIId', body, 4)
                 values = struct.unpack_from(f'<{3 * q}d', body, 36)
-                self.steps.append({'step': step, 'seed': seed, 'q': q, 'skipped': skipped, 'lr': lr, 'bits': bytes(body),
-                                   'loss_plus': values[:q], 'loss_minus': values[q:2 * q], 'g': values[2 * q:]})
+                self.steps.append({
+                    'step': step, 'seed': seed, 'q': q, 'skipped': skipped, 'lr': lr, 'bits': bytes(body),
+                    'loss_plus': values[:q], 'loss_minus': values[q:2 * q], 'g': values[2 * q:]
+                })
                 self.ends.append(at)
             else:
                 assert body[0] == 2, body[0]

@@ -1,6 +1,6 @@
-// zo-noise v1, one element at a time, straight from the specification (NOISE.md). Slow and plain: the judge of the
-// runtime's kernels, with which it shares no code. Rounding to 16 bits is done by exact binary64 arithmetic rather than
-// by the kernels' tricks with bits.
+// zo-noise v1, one element at a time, straight from the specification (NOISE.md). Slow and plain: the judge
+// of the runtime's kernels, with which it shares no code. Rounding to 16 bits is done by exact binary64
+// arithmetic rather than by the kernels' tricks with bits.
 #ifndef ZO2_TESTS_TOOLS_SCALAR_NOISE_H_
 #define ZO2_TESTS_TOOLS_SCALAR_NOISE_H_
 
@@ -29,7 +29,8 @@ inline std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> c, uint32_t k0, ui
 // The words of block b of a direction.
 inline std::array<uint32_t, 4> Block(uint64_t seed, uint64_t direction, uint32_t tensor_id, uint64_t b) {
   const auto low = [](uint64_t v) { return static_cast<uint32_t>(v & 0xFFFFFFFF); };
-  return Philox({low(b), low(b >> 32), tensor_id, low(direction)}, low(seed), low((seed >> 32) + (direction >> 32)));
+  return Philox({low(b), low(b >> 32), tensor_id, low(direction)}, low(seed),
+                low((seed >> 32) + (direction >> 32)));
 }
 
 // ---- Gaussian ----
@@ -95,16 +96,18 @@ struct Format {
   int min_exponent;   // of the smallest normal number
   int max_exponent;
   double Largest() const { return std::ldexp(2.0 - std::ldexp(1.0, -fraction_bits), max_exponent); }
-  uint16_t Infinity() const { return static_cast<uint16_t>((max_exponent - min_exponent + 2) << fraction_bits); }
+  uint16_t Infinity() const {
+    return static_cast<uint16_t>((max_exponent - min_exponent + 2) << fraction_bits);
+  }
 };
 inline constexpr Format kBf16{7, -126, 127}, kFp16{10, -14, 15};
 
 // The value of finite bits.
 inline float Value(Format f, uint16_t bits) {
   const int exponent = (bits & 0x7FFF) >> f.fraction_bits, fraction = bits & ((1 << f.fraction_bits) - 1);
-  const double magnitude = exponent == 0
-                               ? std::ldexp(fraction, f.min_exponent - f.fraction_bits)
-                               : std::ldexp(fraction + (1 << f.fraction_bits), exponent - 1 + f.min_exponent - f.fraction_bits);
+  const double magnitude = exponent == 0 ? std::ldexp(fraction, f.min_exponent - f.fraction_bits)
+                                         : std::ldexp(fraction + (1 << f.fraction_bits),
+                                                      exponent - 1 + f.min_exponent - f.fraction_bits);
   return static_cast<float>(bits & 0x8000 ? -magnitude : magnitude);
 }
 // The bits of a magnitude that the format has, at most its largest.
@@ -113,7 +116,8 @@ inline uint16_t Encode(Format f, double magnitude) {
     return static_cast<uint16_t>(std::ldexp(magnitude, f.fraction_bits - f.min_exponent));
   const int exponent = std::ilogb(magnitude);
   const double fraction = std::ldexp(std::ldexp(magnitude, -exponent) - 1, f.fraction_bits);
-  return static_cast<uint16_t>(((exponent - f.min_exponent + 1) << f.fraction_bits) + static_cast<int>(fraction));
+  return static_cast<uint16_t>(((exponent - f.min_exponent + 1) << f.fraction_bits) +
+                               static_cast<int>(fraction));
 }
 // |t| rounded to the nearest multiple of its last place, ties to even; may be past the largest.
 inline double Nearest(Format f, float t) {
@@ -154,7 +158,8 @@ inline uint16_t StoreStochastic(Format f, float t, uint32_t r, uint64_t* saturat
 // ---- one element of a prepare ----
 enum class Storage { kF32, kBf16, kFp16 };
 inline float Widen(Storage s, uint32_t bits) {
-  return s == Storage::kF32 ? std::bit_cast<float>(bits) : Value(s == Storage::kBf16 ? kBf16 : kFp16, static_cast<uint16_t>(bits));
+  return s == Storage::kF32 ? std::bit_cast<float>(bits)
+                            : Value(s == Storage::kBf16 ? kBf16 : kFp16, static_cast<uint16_t>(bits));
 }
 
 struct Update {
@@ -171,7 +176,8 @@ struct Weight {
   Storage storage = Storage::kF32;
   bool stochastic = false;
   float Z(uint64_t direction, uint64_t element) const {
-    return rademacher ? Rademacher(seed, direction, tensor_id, element) : Gaussian(seed, direction, tensor_id, element);
+    return rademacher ? Rademacher(seed, direction, tensor_id, element)
+                      : Gaussian(seed, direction, tensor_id, element);
   }
 };
 

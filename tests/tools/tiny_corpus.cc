@@ -57,17 +57,28 @@ std::vector<Named> WholeCorpus() {
     corpus.push_back({std::move(name), o});
   };
   add("embedding", [](Options& o) { o.embedding = true; });
-  add("embedding_cut_period2", [](Options& o) { o.embedding = o.cut = true, o.host_losses = false, o.period = 2; });
-  add("resident_embedding_cut", [](Options& o) { o.embedding = o.cut = o.separate_branches = true, o.slots = 0; });
-  add("embedding_tied_lm_cut", [](Options& o) { o.embedding = o.tied = o.lm_head = o.cut = true, o.slots = 3; });
+  add("embedding_cut_period2",
+      [](Options& o) { o.embedding = o.cut = true, o.host_losses = false, o.period = 2; });
+  add("resident_embedding_cut",
+      [](Options& o) { o.embedding = o.cut = o.separate_branches = true, o.slots = 0; });
+  add("embedding_tied_lm_cut",
+      [](Options& o) { o.embedding = o.tied = o.lm_head = o.cut = true, o.slots = 3; });
   add("columns_cut_bias", [](Options& o) { o.columns = o.cut = o.bias = true; });
   add("resident_columns_cut", [](Options& o) { o.columns = o.cut = true, o.slots = 0, o.micro_batches = 2; });
   add("reshape", [](Options& o) { o.reshape = o.bias = true, o.host_losses = false; });
-  add("reshape_frozen_period2", [](Options& o) { o.reshape = o.freeze_first = true, o.period = 2, o.slots = 1; });
+  add("reshape_frozen_period2",
+      [](Options& o) { o.reshape = o.freeze_first = true, o.period = 2, o.slots = 1; });
   add("spread", [](Options& o) { o.spread = true, o.host_losses = false; });
   add("spread_period2", [](Options& o) { o.spread = true, o.slots = 3, o.period = 2; });
   add("spread_resident_tied", [](Options& o) { o.spread = o.tied = true, o.slots = 0, o.ring = 1; });
-  add("split_gradient_period2", [](Options& o) { o.spread = o.split_gradient = true, o.period = 2, o.host_losses = false; });
+  add("split_gradient_period2",
+      [](Options& o) { o.spread = o.split_gradient = true, o.period = 2, o.host_losses = false; });
+  add("idle_period2", [](Options& o) { o.idle = true, o.period = 2, o.host_losses = false; });
+  add("idle_spread_period2",
+      [](Options& o) { o.idle = o.spread = true, o.period = 2, o.host_losses = false, o.slots = 3; });
+  add("idle_spread_resident", [](Options& o) { o.idle = o.spread = true, o.slots = 0; });
+  add("idle_split_gradient_period2",
+      [](Options& o) { o.idle = o.spread = o.split_gradient = true, o.period = 2, o.host_losses = false; });
   return corpus;
 }
 

@@ -22,7 +22,8 @@ std::vector<Access> Accesses(const Schedule& s, const Program& p, const Instruct
   std::vector<Access> accesses;
   const auto add = [&](BufferId id, int64_t copy, uint64_t offset, uint64_t bytes, bool write) {
     const Buffer& b = s.buffers[At(id)];
-    const uint64_t begin = b.offset + offset + (b.ring > 1 ? b.stride * (static_cast<uint64_t>(copy) % b.ring) : 0);
+    const uint64_t begin =
+        b.offset + offset + (b.ring > 1 ? b.stride * (static_cast<uint64_t>(copy) % b.ring) : 0);
     accesses.push_back({b.arena, begin, begin + bytes, write});
   };
   for (const Operand& o : i.operands) {
@@ -32,9 +33,11 @@ std::vector<Access> Accesses(const Schedule& s, const Program& p, const Instruct
       last = 0;
       for (size_t d = 0; d < o.strides.size(); ++d) last += (o.type.shape[d] - 1) * o.strides[d];
     }
-    add(o.buffer, iteration, o.offset, static_cast<uint64_t>((last + 1) * SizeOf(o.type.dtype)), o.access != AccessMode::kRead);
+    add(o.buffer, iteration, o.offset, static_cast<uint64_t>((last + 1) * SizeOf(o.type.dtype)),
+        o.access != AccessMode::kRead);
   }
-  if (i.kind == InstrKind::kPrepare && s.tiles[At(i.tile)].trainable && !i.source_after_write && p.record >= 0) {
+  if (i.kind == InstrKind::kPrepare && s.tiles[At(i.tile)].trainable && !i.source_after_write &&
+      p.record >= 0) {
     for (int64_t t = std::max<int64_t>(0, iteration - p.max_lag_in); t < iteration; ++t)
       add(p.record, t, 0, s.buffers[At(p.record)].bytes, false);
   }
@@ -63,7 +66,8 @@ void AddEdges(const Schedule& schedule, Program* program) {
   std::vector<std::tuple<int64_t, LaneId, int32_t>> order;
   for (size_t l = 0; l < lanes; ++l)
     for (size_t i = 0; i < program->lanes[l].instructions.size(); ++i)
-      order.emplace_back(program->lanes[l].instructions[i].seq, static_cast<LaneId>(l), static_cast<int32_t>(i));
+      order.emplace_back(program->lanes[l].instructions[i].seq, static_cast<LaneId>(l),
+                         static_cast<int32_t>(i));
   std::sort(order.begin(), order.end());
   int64_t ring = program->period;
   for (const Buffer& b : schedule.buffers)
@@ -79,7 +83,8 @@ void AddEdges(const Schedule& schedule, Program* program) {
     return e.iteration * static_cast<int64_t>(program->lanes[At(e.lane)].instructions.size()) + e.index;
   };
   std::map<std::tuple<LaneId, int32_t, int64_t>, size_t> where;
-  for (size_t e = 0; e < events.size(); ++e) where[{events[e].lane, events[e].index, events[e].iteration}] = e;
+  for (size_t e = 0; e < events.size(); ++e)
+    where[{events[e].lane, events[e].index, events[e].iteration}] = e;
   const auto join = [&](std::vector<int64_t>* clock, const Event& from) {
     for (size_t l = 0; l < lanes; ++l) (*clock)[l] = std::max((*clock)[l], from.clock[l]);
     (*clock)[At(from.lane)] = std::max((*clock)[At(from.lane)], position(from) + 1);
@@ -100,7 +105,8 @@ void AddEdges(const Schedule& schedule, Program* program) {
       for (size_t d = e; d-- > 0;) {
         const Event& earlier = events[d];
         if (!earlier.runs || earlier.lane == event.lane) continue;
-        if (event.clock[At(earlier.lane)] > position(earlier) || !Conflict(earlier.accesses, event.accesses)) continue;
+        if (event.clock[At(earlier.lane)] > position(earlier) || !Conflict(earlier.accesses, event.accesses))
+          continue;
         program->edges.push_back({earlier.lane, earlier.index, event.lane, event.index,
                                   static_cast<int32_t>(event.iteration - earlier.iteration)});
         join(&event.clock, earlier);

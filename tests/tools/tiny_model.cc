@@ -32,13 +32,14 @@ class ModelBuilder {
     w.role = role;
     w.trainable = trainable;
     w.decay = role == WeightRole::kMatrix;
-    w.components = {{name, static_cast<uint32_t>(17 + s_.weights.size()), DType::kF32, DType::kF32, DType::kF32, shape,
-                     trainable}};
+    w.components = {{name, static_cast<uint32_t>(17 + s_.weights.size()), DType::kF32, DType::kF32,
+                     DType::kF32, shape, trainable}};
     s_.weights.push_back(std::move(w));
     return AddValue(std::move(name), ValueKind::kWeight, {DType::kF32, std::move(shape)},
                     static_cast<int32_t>(s_.weights.size()) - 1);
   }
-  int32_t AddNode(Op op, std::string name, std::vector<int32_t> inputs, std::vector<TensorType> types, Attrs attrs = {}) {
+  int32_t AddNode(Op op, std::string name, std::vector<int32_t> inputs, std::vector<TensorType> types,
+                  Attrs attrs = {}) {
     PlanNode node{op, name, std::move(attrs), std::move(inputs), {}};
     for (size_t i = 0; i < types.size(); ++i)
       node.outputs.push_back(AddValue(name + (i > 0 ? "_count" : ""), ValueKind::kActivation, types[i]));
@@ -59,12 +60,14 @@ class ModelBuilder {
     m_.x = AddValue("x", ValueKind::kInput, o_.embedding ? ids : hidden);
     m_.labels = AddValue("labels", ValueKind::kInput, ids);
     const bool train_first = !o_.freeze_first, bias = o_.bias && !o_.embedding;
-    const int32_t w0 = AddWeight("W0", {o_.embedding ? 6 : 4, 4}, o_.embedding ? WeightRole::kEmbedding : WeightRole::kMatrix,
-                                 train_first);
+    const int32_t w0 = AddWeight("W0", {o_.embedding ? 6 : 4, 4},
+                                 o_.embedding ? WeightRole::kEmbedding : WeightRole::kMatrix, train_first);
     const int32_t b0 = bias ? AddWeight("b0", {4}, WeightRole::kBias, train_first) : -1;
     const int64_t classes = o_.lm_head ? 6 : 3;
     const bool shared = o_.embedding && o_.tied && o_.lm_head;  // one matrix looks up and multiplies
-    const int32_t w1 = shared ? w0 : AddWeight("W1", o_.columns ? Shape{4, classes} : Shape{classes, 4}, WeightRole::kMatrix, true);
+    const int32_t w1 = shared ? w0
+                              : AddWeight("W1", o_.columns ? Shape{4, classes} : Shape{classes, 4},
+                                          WeightRole::kMatrix, true);
     const int32_t b1 = o_.bias && !shared ? AddWeight("b1", {classes}, WeightRole::kBias, true) : -1;
     int32_t h = m_.x;
     if (o_.constant) {
@@ -89,6 +92,7 @@ class ModelBuilder {
       h = Reshape("h as batch", h, {1, 2, 4});
       out = {1, 2, 3};
     }
+    if (o_.idle) AddWeight("idle", {4}, WeightRole::kOther, true);
     const TensorType pair{DType::kF64, {m_.batch}};
     if (o_.lm_head) {
       AddNode(Op::kCausalLmLoss, "loss", with({h, m_.labels, w1}, b1), {pair, pair});
@@ -98,18 +102,21 @@ class ModelBuilder {
       if (o_.reshape) m_.logits = Reshape("logits as rows", m_.logits, {2, 3});
       AddNode(Op::kClassifyLoss, "loss", {m_.logits, m_.labels}, {pair, pair});
     }
-    s_.loss = {o_.lm_head ? "causal-lm" : "classify", "tiny", static_cast<int32_t>(s_.nodes.size()) - 1, m_.labels};
+    s_.loss = {o_.lm_head ? "causal-lm" : "classify", "tiny", static_cast<int32_t>(s_.nodes.size()) - 1,
+               m_.labels};
   }
 
   void Follow() {
     m_.trained.assign(s_.values.size(), false);
     for (size_t v = 0; v < s_.values.size(); ++v) {
       m_.root.push_back(static_cast<int32_t>(v));
-      if (s_.values[v].kind == ValueKind::kWeight) m_.trained[v] = s_.weights[At(s_.values[v].weight)].trainable;
+      if (s_.values[v].kind == ValueKind::kWeight)
+        m_.trained[v] = s_.weights[At(s_.values[v].weight)].trainable;
     }
     for (const PlanNode& node : s_.nodes) {
       for (const int32_t in : node.inputs)
-        for (const int32_t out : node.outputs) m_.trained[At(out)] = m_.trained[At(out)] || m_.trained[At(in)];
+        for (const int32_t out : node.outputs)
+          m_.trained[At(out)] = m_.trained[At(out)] || m_.trained[At(in)];
       if (node.op == Op::kReshape) m_.root[At(node.outputs[0])] = m_.root[At(node.inputs[0])];
     }
   }
@@ -120,7 +127,8 @@ class ModelBuilder {
       const PlanWeight& weight = s_.weights[w];
       if (weight.role == WeightRole::kBias) continue;  // in the tile of the matrix before it
       const bool bias = w + 1 < s_.weights.size() && s_.weights[w + 1].role == WeightRole::kBias;
-      const bool matrix = weight.role != WeightRole::kOther, columns = !matrix || (o_.columns && weight.name == "W1");
+      const bool matrix = weight.role != WeightRole::kOther,
+                 columns = !matrix || (o_.columns && weight.name == "W1");
       const int64_t length = columns ? weight.cols() : weight.rows();
       const int64_t step = o_.cut && matrix ? length / 2 : length;
       for (int64_t r = 0; r < length; r += step) {

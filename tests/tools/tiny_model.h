@@ -8,7 +8,8 @@
 
 namespace zo2::tiny {
 
-// One part of a weight that a node multiplies, looks up or adds: range [begin, end) of its tiled axis, in a tile.
+// One part of a weight that a node multiplies, looks up or adds: range [begin, end) of its tiled axis, in a
+// tile.
 struct Part {
   TileId tile;
   int64_t begin, end;

@@ -60,10 +60,12 @@ class Builder {
 
   void MakePersistent() {
     for (Tile& tile : s_.tiles)
-      tile.master = AddBuffer("master " + tile.name, Resident() ? kDeviceArena : kHostArena, BufferKind::kMaster, tile.bytes);
+      tile.master = AddBuffer("master " + tile.name, Resident() ? kDeviceArena : kHostArena,
+                              BufferKind::kMaster, tile.bytes);
     for (PlanValue& value : s_.values)
       if (value.kind == ValueKind::kConstant)
-        value.constant = AddBuffer("constant " + value.name, kDeviceArena, BufferKind::kConstant, value.data.size());
+        value.constant =
+            AddBuffer("constant " + value.name, kDeviceArena, BufferKind::kConstant, value.data.size());
     const uint64_t record = StepRecordBytes(o_.samples);
     record_ = AddBuffer("record", kDeviceArena, BufferKind::kRecord, record, Lag() + 1);
     record_host_ = AddBuffer("record on host", kHostArena, BufferKind::kRecord, record, Lag() + 1);
@@ -95,7 +97,8 @@ class Builder {
     list.push_back(std::move(i));
     return list.back();
   }
-  void Copy(LaneId lane, BufferId from, BufferId to, uint64_t bytes, TileId tile = -1, uint64_t residues = ~0ull) {
+  void Copy(LaneId lane, BufferId from, BufferId to, uint64_t bytes, TileId tile = -1,
+            uint64_t residues = ~0ull) {
     Instruction& i = Emit(lane, InstrKind::kCopy, residues);
     i.tile = tile;
     i.operands = {Bytes(from, bytes, AccessMode::kRead), Bytes(to, bytes, AccessMode::kWrite)};
@@ -169,7 +172,9 @@ class Builder {
     const uint64_t loss_bytes = micro * static_cast<uint64_t>(m_.batch) * 8;
     const auto loss = [&](std::vector<BufferId>* device, std::vector<BufferId>* host) {
       device->push_back(AddBuffer("loss", kDeviceArena, BufferKind::kLoss, loss_bytes));
-      host->push_back(o_.host_losses ? AddBuffer("loss on host", kHostArena, BufferKind::kStaging, loss_bytes, o_.ring) : -1);
+      host->push_back(o_.host_losses
+                          ? AddBuffer("loss on host", kHostArena, BufferKind::kStaging, loss_bytes, o_.ring)
+                          : -1);
     };
     for (size_t b = 0; b < p_->branches.size(); ++b) {
       loss(&p_->loss_sum, &p_->loss_sum_host);
@@ -187,7 +192,8 @@ class Builder {
     uint64_t branch_bytes = 0;
     for (const Tile& tile : s_.tiles) branch_bytes = std::max(branch_bytes, tile.branch_bytes);
     for (int b = 0; b < per_pass; ++b)
-      weight_buffers_.push_back(AddBuffer("branch " + std::to_string(b), kDeviceArena, BufferKind::kBranch, branch_bytes));
+      weight_buffers_.push_back(
+          AddBuffer("branch " + std::to_string(b), kDeviceArena, BufferKind::kBranch, branch_bytes));
 
     for (int pass = 0; pass < p_->samples * p_->micro_batches; ++pass) {
       pass_ = pass;
@@ -208,6 +214,8 @@ class Builder {
       Copy(kDownLane, p_->loss_sum[b], p_->loss_sum_host[b], loss_bytes);
       Copy(kDownLane, p_->loss_count[b], p_->loss_count_host[b], loss_bytes);
     }
+    for (size_t t = 0; o_.idle && train && t < s_.tiles.size(); ++t)
+      if (s_.weights[At(s_.tiles[t].segments[0].weight)].name == "idle") Prepare(static_cast<TileId>(t), {});
     for (const ProgramOutput& output : p_->outputs)
       Copy(kDownLane, output.device, output.staging, s_.buffers[At(output.device)].bytes);
   }
@@ -239,7 +247,7 @@ class Builder {
     const bool first = writes && !written_[At(tile)];
     const bool split = writes && train && Streams(tile) && period > 1;
     prepare(split ? due : all, first, writes && !first);
-    if (split) prepare(((1ull << period) - 1) & ~due, false, false);
+    if (split && !branches.empty()) prepare(((1ull << period) - 1) & ~due, false, false);
     if (first && Streams(tile)) Copy(kDownLane, source, t.master, t.bytes, tile, split ? due : all);
     if (first) written_[At(tile)] = true;
     return source;
@@ -288,7 +296,8 @@ class Builder {
   void EmitCall(int32_t n, const std::vector<int32_t>& branches, const Part* part, BufferId frozen) {
     const PlanNode& node = s_.nodes[At(n)];
     std::vector<Operand> operands;
-    const int64_t total = part == nullptr ? 0 : m_.parts[At(s_.tiles[At(part->tile)].segments[0].weight)].back().end;
+    const int64_t total =
+        part == nullptr ? 0 : m_.parts[At(s_.tiles[At(part->tile)].segments[0].weight)].back().end;
     const bool cut = part != nullptr && (part->begin > 0 || part->end < total);
     const int groups = std::max<int>(1, static_cast<int>(branches.size()));
     const int sample_branches = p_->purpose == Purpose::kTrain ? 2 : 1;
@@ -314,7 +323,8 @@ class Builder {
     if (v.kind == ValueKind::kConstant) return Dense(v.constant, v.type, AccessMode::kRead);
     if (v.kind == ValueKind::kInput) {
       const auto micro = static_cast<uint64_t>(pass_ % p_->micro_batches);
-      return Dense(activations_.at({value, -1}), v.type, AccessMode::kRead, micro * static_cast<uint64_t>(v.type.bytes()));
+      return Dense(activations_.at({value, -1}), v.type, AccessMode::kRead,
+                   micro * static_cast<uint64_t>(v.type.bytes()));
     }
     const int32_t weight = WeightOf(value);
     if (weight < 0) return Dense(ValueBuffer(value, branch), v.type, AccessMode::kRead);
@@ -327,7 +337,8 @@ class Builder {
     } else {
       type.shape = {g.col_end - g.col_begin};
     }
-    Operand o = Dense(frozen >= 0 ? frozen : weight_buffers_[At(branch)], type, AccessMode::kRead, g.branch_offset);
+    Operand o =
+        Dense(frozen >= 0 ? frozen : weight_buffers_[At(branch)], type, AccessMode::kRead, g.branch_offset);
     o.tile = part->tile;
     o.segment = segment;
     return o;
@@ -340,7 +351,8 @@ class Builder {
       const size_t b = At(sample * (p_->purpose == Purpose::kTrain ? 2 : 1) + branch);
       const auto micro = static_cast<uint64_t>(pass_ % p_->micro_batches);
       return Dense(k == 0 ? p_->loss_sum[b] : p_->loss_count[b], v.type,
-                   cut ? AccessMode::kReadWrite : AccessMode::kWrite, micro * static_cast<uint64_t>(m_.batch) * 8);
+                   cut ? AccessMode::kReadWrite : AccessMode::kWrite,
+                   micro * static_cast<uint64_t>(m_.batch) * 8);
     }
     if (node.op == Op::kRelu) {  // in place
       const int32_t in = node.inputs[0];
@@ -356,17 +368,20 @@ class Builder {
     }
     return o;
   }
-  void AddScratch(const PlanNode& node, int branch, const Part* part, bool cut, std::vector<Operand>* operands) {
+  void AddScratch(const PlanNode& node, int branch, const Part* part, bool cut,
+                  std::vector<Operand>* operands) {
     std::vector<const TensorType*> types;
     for (const int32_t in : node.inputs) types.push_back(&s_.values[At(in)].type);
-    if (Row(node.op).max_inputs > static_cast<int>(types.size())) types.resize(At(Row(node.op).max_inputs), nullptr);
+    if (Row(node.op).max_inputs > static_cast<int>(types.size()))
+      types.resize(At(Row(node.op).max_inputs), nullptr);
     const int64_t state = StateBytes(node.op, types, node.attrs);
     const int64_t work = WorkspaceBytes(node.op, types, node.attrs, cut ? part->end - part->begin : 0);
     const auto scratch = [&](int key, BufferKind kind, int64_t bytes, AccessMode access) {
       if (bytes <= 0) return Operand();
       auto it = activations_.find({key, branch});
       if (it == activations_.end() || s_.buffers[At(it->second)].bytes < static_cast<uint64_t>(bytes))
-        activations_[{key, branch}] = AddBuffer(std::string(Name(kind)), kDeviceArena, kind, static_cast<uint64_t>(bytes));
+        activations_[{key, branch}] =
+            AddBuffer(std::string(Name(kind)), kDeviceArena, kind, static_cast<uint64_t>(bytes));
       return Bytes(activations_.at({key, branch}), static_cast<uint64_t>(bytes), access);
     };
     operands->push_back(scratch(-2, BufferKind::kState, state, AccessMode::kReadWrite));
@@ -379,12 +394,14 @@ class Builder {
     p->lanes.push_back({0, LaneKind::kCompute, 1, {}});
     const auto move = [&](LaneId from, LaneId to, auto chosen) {
       std::vector<Instruction> stay;
-      for (Instruction& i : p->lanes[At(from)].instructions) (chosen(i) ? p->lanes[At(to)].instructions : stay).push_back(i);
+      for (Instruction& i : p->lanes[At(from)].instructions)
+        (chosen(i) ? p->lanes[At(to)].instructions : stay).push_back(i);
       p->lanes[At(from)].instructions = std::move(stay);
     };
     int copies = 0, prepares = 0;
     move(kUpLane, 3, [&](const Instruction&) { return ++copies % 2 == 0; });
-    move(kComputeLane, 4, [&](const Instruction& i) { return i.kind == InstrKind::kPrepare && ++prepares % 2 == 0; });
+    move(kComputeLane, 4,
+         [&](const Instruction& i) { return i.kind == InstrKind::kPrepare && ++prepares % 2 == 0; });
     if (!o_.split_gradient || p->purpose != Purpose::kTrain) return;
     // The gradient of odd iterations has a twin on lane 4.
     for (Instruction& i : p->lanes[At(kComputeLane)].instructions) {

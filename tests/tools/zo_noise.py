@@ -1,6 +1,6 @@
 """zo-noise v1 and the ZO-SGD update in plain numpy, to the bit: a judge that shares no code with the product.
 
-Run as a program it checks itself (known answers of Philox, and the golden vectors beside the repository where they are).
+self_check() has known answers of Philox, and the golden vectors beside the repository where they are.
 """
 import json, os, zlib
 import numpy as np
@@ -59,8 +59,10 @@ def horner(x, coefficients):
     return value
 
 
-LOG = [float.fromhex(h) for h in '-0x1p-1 0x1.555528p-2 -0x1.000b1cp-2 0x1.99c32ep-3 -0x1.515a6cp-3 0x1.1f9568p-3 '
-       '-0x1.35b3cep-3 0x1.1b0c9ep-3'.split()]
+LOG = [
+    float.fromhex(h) for h in '-0x1p-1 0x1.555528p-2 -0x1.000b1cp-2 0x1.99c32ep-3 -0x1.515a6cp-3 0x1.1f9568p-3 '
+    '-0x1.35b3cep-3 0x1.1b0c9ep-3'.split()
+]
 SINE = [float.fromhex(h) for h in '0x1.921fb6p+0 -0x1.4abc24p-1 0x1.4680a4p-4 -0x1.33198ep-8'.split()]
 COSINE = [float.fromhex(h) for h in '0x1p+0 -0x1.3bd3ccp+0 0x1.03c1b0p-2 -0x1.55b2b4p-6 0x1.d4f608p-11'.split()]
 
@@ -146,7 +148,8 @@ def check_golden(folder):
     return compared
 
 
-if __name__ == '__main__':
+def self_check():
+    """Known answers and moments; the golden vectors where they are."""
     answer = philox(([0x243f6a88], 0x85a308d3, 0x13198a2e, 0x03707344), (0xa4093822, 0x299f31d0))
     assert [f'{w:08x}' for w in answer[0]] == ['d16cfe09', '94fdcceb', '5001e420', '24126ea1'], answer
     z = gaussian(42, zlib.crc32(b'lm_head.weight'), 0, 5, 4)
@@ -158,3 +161,7 @@ if __name__ == '__main__':
     golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../shared/reference')
     if os.path.isdir(golden):
         print(check_golden(golden), 'golden numbers, all to the bit')
+
+
+if __name__ == '__main__':
+    self_check()

@@ -94,7 +94,9 @@ struct TestModel {
     schedule.nodes.push_back({op, "node", std::move(attrs), std::move(inputs), {out}});
     return out;
   }
-  void Embedding(int32_t ids, int64_t rows) { Node(Op::kEmbedding, {ids, Value("table", ValueKind::kWeight, {DType::kF32, {rows, 4}})}); }
+  void Embedding(int32_t ids, int64_t rows) {
+    Node(Op::kEmbedding, {ids, Value("table", ValueKind::kWeight, {DType::kF32, {rows, 4}})});
+  }
   void CausalLoss(int32_t labels, int64_t vocabulary) {
     schedule.loss = {"causal-lm", "test", 0, labels};
     const int32_t hidden = Value("hidden", ValueKind::kActivation, {DType::kF32, {2, 4, 4}});
@@ -127,7 +129,9 @@ struct TestModel {
     EXPECT_EQ(data.status().code(), Code::kInvalid);
     return data.status().message();
   }
-  const TensorType& TypeOf(size_t input) const { return schedule.values[static_cast<size_t>(program.inputs[input].value)].type; }
+  const TensorType& TypeOf(size_t input) const {
+    return schedule.values[static_cast<size_t>(program.inputs[input].value)].type;
+  }
 
   // An example's row of every input, of memory that was full of 0x55 before, as doubles. Nothing else is written.
   std::vector<std::vector<double>> Rows(const Dataset& data, int64_t example, int64_t row = 1) const {
@@ -139,7 +143,8 @@ struct TestModel {
     data.Fill(example, row, addresses);
     std::vector<std::vector<double>> rows;
     for (size_t i = 0; i < memory.size(); ++i) {
-      const size_t row_bytes = static_cast<size_t>(TypeOf(i).bytes() / TypeOf(i).shape[0]), at = static_cast<size_t>(row) * row_bytes;
+      const size_t row_bytes = static_cast<size_t>(TypeOf(i).bytes() / TypeOf(i).shape[0]),
+                   at = static_cast<size_t>(row) * row_bytes;
       std::string around = memory[i];
       around.erase(at, row_bytes);
       EXPECT_EQ(around, std::string(around.size(), '\x55')) << "input " << i;

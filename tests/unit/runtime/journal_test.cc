@@ -27,7 +27,9 @@ std::vector<uint64_t> Record(uint64_t step) {
   }
   return words;
 }
-const StepRecord& AsRecord(const std::vector<uint64_t>& words) { return *reinterpret_cast<const StepRecord*>(words.data()); }
+const StepRecord& AsRecord(const std::vector<uint64_t>& words) {
+  return *reinterpret_cast<const StepRecord*>(words.data());
+}
 std::string Bits(const StepRecord& record) { return {reinterpret_cast<const char*>(&record), StepRecordBytes(kQ)}; }
 
 struct Written {
@@ -58,7 +60,9 @@ struct Written {
     while (n + 1 < ends.size() && ends[n + 1] <= size) ++n;
     return n;
   }
-  static size_t RecordsOf(const Journal& journal) { return static_cast<size_t>(journal.steps.steps()) + journal.snapshots.size(); }
+  static size_t RecordsOf(const Journal& journal) {
+    return static_cast<size_t>(journal.steps.steps()) + journal.snapshots.size();
+  }
   static void ExpectRight(const Journal& journal) {
     for (int64_t step = 0; step < journal.steps.steps(); ++step)
       EXPECT_EQ(Bits(journal.steps.at(step)), Bits(AsRecord(Record(static_cast<uint64_t>(step)))));
@@ -104,7 +108,7 @@ TEST(Journal, ATornTailIsCutBackToTheLastGoodRecord) {
     EXPECT_EQ(ReadBytes(w.path).size(), size) << "reading changes nothing";
     // Going on gives the file that was never torn.
     {
-      auto writer = JournalWriter::Append(*journal, 1);
+      auto writer = JournalWriter::Append(*journal, 0);
       ASSERT_TRUE(writer.ok()) << writer.status().message();
       if (journal->steps.steps() == 4 && journal->snapshots.empty()) {
         ASSERT_TRUE(writer->Snapshot({4, 1, std::string(64, 'c')}).ok());
@@ -216,7 +220,8 @@ TEST(Journal, FsyncPolicies) {
   EXPECT_EQ(*ParseFsync("every"), 1);
   EXPECT_EQ(*ParseFsync("never"), 0);
   EXPECT_EQ(*ParseFsync("25"), 25);
-  for (const char* bad : {"", "0", "-1", "often", "1.5", "99999999999999999999999"}) EXPECT_FALSE(ParseFsync(bad).ok()) << bad;
+  for (const char* bad : {"", "0", "-1", "often", "1.5", "99999999999999999999999"})
+    EXPECT_FALSE(ParseFsync(bad).ok()) << bad;
 }
 
 TEST(JournalHeader, EveryDifferenceIsNamedWithBothValues) {
@@ -231,7 +236,7 @@ TEST(JournalHeader, EveryDifferenceIsNamedWithBothValues) {
   };
   std::vector<Case> cases;
   const auto parameter = [&](const char* text, RunParameters p) {
-    cases.push_back({text, MakeJournalHeader(run.schedule, p, "of nothing", pins), false});
+    cases.push_back({text, MakeJournalHeader(run.schedule, p, "of nothing", pins, "fake 1"), false});
   };
   RunParameters p = run.parameters;
   parameter("eps is 0.01 in the journal and 0.1 now", (p.eps = 0.1, p));
@@ -242,31 +247,40 @@ TEST(JournalHeader, EveryDifferenceIsNamedWithBothValues) {
   p = run.parameters;
   parameter("clip_g is 0.0 in the journal and 3.0 now", (p.clip_g = 3, p));
   const auto data = [&](const char* text, DataPins d) {
-    cases.push_back({text, MakeJournalHeader(run.schedule, run.parameters, "of nothing", d), false});
+    cases.push_back({text, MakeJournalHeader(run.schedule, run.parameters, "of nothing", d, "fake 1"), false});
   };
   data("data.sha256 is digest of data in the journal and other now", {"data.npy", "other", "random", 2, false});
-  data("data.order is random in the journal and sequential now", {"data.npy", "digest of data", "sequential", 2, false});
+  data("data.order is random in the journal and sequential now",
+       {"data.npy", "digest of data", "sequential", 2, false});
   data("data.batch_rows is 2 in the journal and 4 now", {"data.npy", "digest of data", "random", 4, false});
   data("data.truncate is false in the journal and true now", {"data.npy", "digest of data", "random", 2, true});
   cases.push_back({"base.sha256 is of nothing in the journal and other now", run.Header("other"), true});
+  cases.push_back({"kernels.library is fake 1 in the journal and fake 2 now",
+                   MakeJournalHeader(run.schedule, run.parameters, "of nothing", pins, "fake 2"), false});
   const auto plan = [&](const char* text, bool weights, const std::function<void(Schedule&)>& change) {
     Schedule schedule = run.schedule;
     change(schedule);
-    cases.push_back({text, MakeJournalHeader(schedule, run.parameters, "of nothing", pins), weights});
+    cases.push_back({text, MakeJournalHeader(schedule, run.parameters, "of nothing", pins, "fake 1"), weights});
   };
   plan("q is 1 in the journal and 3 now", false, [](Schedule& s) { s.programs[0].samples = 3; });
-  plan("rounding is stochastic in the journal and nearest now", true, [](Schedule& s) { s.rounding = Rounding::kNearest; });
-  plan("noise is zo-noise v1 gaussian in the journal and zo-noise v1 rademacher now", true, [](Schedule& s) { s.rademacher = true; });
-  plan("weights.W0.trainable is true in the journal and false now", true, [](Schedule& s) { s.weights[0].components[0].trainable = false; });
+  plan("rounding is stochastic in the journal and nearest now", true,
+       [](Schedule& s) { s.rounding = Rounding::kNearest; });
+  plan("noise is zo-noise v1 gaussian in the journal and zo-noise v1 rademacher now", true,
+       [](Schedule& s) { s.rademacher = true; });
+  plan("weights.W0.trainable is true in the journal and false now", true,
+       [](Schedule& s) { s.weights[0].components[0].trainable = false; });
   plan("weights.b0.decays is false in the journal and true now", true, [](Schedule& s) { s.weights[1].decay = true; });
-  plan("weights.W0.storage is f32 in the journal and bf16 now", true, [](Schedule& s) { s.weights[0].components[0].storage = DType::kBF16; });
-  plan("weights.W0.tensor_id is 17 in the journal and 5 now", true, [](Schedule& s) { s.weights[0].components[0].tensor_id = 5; });
+  plan("weights.W0.storage is f32 in the journal and bf16 now", true,
+       [](Schedule& s) { s.weights[0].components[0].storage = DType::kBF16; });
+  plan("weights.W0.tensor_id is 17 in the journal and 5 now", true,
+       [](Schedule& s) { s.weights[0].components[0].tensor_id = 5; });
   plan("weights.W0.shape is [4,4] in the journal and [4,5] now", true, [](Schedule& s) { s.weights[0].shape[1] = 5; });
-  plan("weights.W0.aliases is [] in the journal and [\"tied\"] now", true, [](Schedule& s) { s.weights[0].aliases = {"tied"}; });
+  plan("weights.W0.aliases is [] in the journal and [\"tied\"] now", true,
+       [](Schedule& s) { s.weights[0].aliases = {"tied"}; });
   plan("weights.b1 is in the journal and absent now", true, [](Schedule& s) { s.weights.pop_back(); });
   plan("numerics.compute_threads is 2 in the journal and 4 now", false,
        [](Schedule& s) { s.numerics = R"({"compute_threads":4,"weights":[["W0","f32"],["W1","f32"]]})"; });
-  plan("numerics.weights[W1][1] is f32 in the journal and bf16 now", false,
+  plan("numerics.weights[W1] is [\"W1\",\"f32\"] in the journal and [\"W1\",\"bf16\"] now", false,
        [](Schedule& s) { s.numerics = R"({"compute_threads":2,"weights":[["W0","f32"],["W1","bf16"]]})"; });
   plan("numerics.weights is [[\"W0\",\"f32\"],[\"W1\",\"f32\"]] in the journal and [] now", false,
        [](Schedule& s) { s.numerics = R"({"compute_threads":2,"weights":[]})"; });
@@ -279,8 +293,12 @@ TEST(JournalHeader, EveryDifferenceIsNamedWithBothValues) {
     EXPECT_EQ(!HeaderDifferences(journal, c.now, HeaderUse::kWeights).empty(), c.weights) << c.text;
   }
   // Where the data file lies does not matter.
-  EXPECT_TRUE(HeaderDifferences(journal, MakeJournalHeader(run.schedule, run.parameters, "of nothing", {"elsewhere/data.npy", "digest of data", "random", 2, false}),
-                                HeaderUse::kResume).empty());
+  EXPECT_TRUE(
+      HeaderDifferences(journal,
+                        MakeJournalHeader(run.schedule, run.parameters, "of nothing",
+                                          {"elsewhere/data.npy", "digest of data", "random", 2, false}, "fake 1"),
+                        HeaderUse::kResume)
+          .empty());
 }
 
 TEST(JournalHeader, WithoutNumericsTheFingerprintDecides) {
@@ -296,11 +314,18 @@ TEST(JournalHeader, WithoutNumericsTheFingerprintDecides) {
 TEST(JournalHeader, MalformedTextIsRefused) {
   const std::string good = TinyTraining().Header().json;
   ASSERT_TRUE(ParseJournalHeader(good).ok());
-  for (const char* bad : {"", "[]", "{}", "{\"eps\":1", R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":-1,"q":1,"base":{"sha256":""}})",
-                          R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":1,"q":0,"base":{"sha256":""}})",
-                          R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":1,"q":1})",
-                          R"({"eps":"1","weight_decay":0,"clip_g":0,"seed":1,"q":1,"base":{"sha256":""}})"})
+  for (const char* bad :
+       {"", "[]", "{}", "{\"eps\":1", R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":-1,"q":1,"base":{"sha256":""}})",
+        R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":1,"q":0,"base":{"sha256":""}})",
+        R"({"eps":1,"weight_decay":0,"clip_g":0,"seed":1,"q":1})",
+        R"({"eps":"1","weight_decay":0,"clip_g":0,"seed":1,"q":1,"base":{"sha256":""}})"})
     EXPECT_FALSE(ParseJournalHeader(bad).ok()) << bad;
+  // A header that would exhaust the stack if it were kept as it is.
+  const std::string deep =
+      good.substr(0, good.size() - 1) + ",\"x\":" + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
+  const auto header = ParseJournalHeader(deep);
+  ASSERT_TRUE(header.ok());
+  EXPECT_EQ(HeaderDifferences(*header, TinyTraining().Header(), HeaderUse::kResume).size(), 1u);
 }
 
 }  // namespace

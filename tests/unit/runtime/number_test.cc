@@ -21,9 +21,10 @@ double Widen(DType dtype, uint16_t bits) { return One<double>(NumberOf(dtype), b
 
 TEST(Number, SizesAndNames) {
   const std::pair<Number, std::pair<int64_t, const char*>> all[] = {
-      {Number::kBool, {1, "bool"}}, {Number::kU8, {1, "u8"}},   {Number::kI8, {1, "i8"}},     {Number::kU16, {2, "u16"}},
-      {Number::kI16, {2, "i16"}},   {Number::kU32, {4, "u32"}}, {Number::kI32, {4, "i32"}},   {Number::kI64, {8, "i64"}},
-      {Number::kF16, {2, "f16"}},   {Number::kBF16, {2, "bf16"}}, {Number::kF32, {4, "f32"}}, {Number::kF64, {8, "f64"}}};
+      {Number::kBool, {1, "bool"}}, {Number::kU8, {1, "u8"}},   {Number::kI8, {1, "i8"}},
+      {Number::kU16, {2, "u16"}},   {Number::kI16, {2, "i16"}}, {Number::kU32, {4, "u32"}},
+      {Number::kI32, {4, "i32"}},   {Number::kI64, {8, "i64"}}, {Number::kF16, {2, "f16"}},
+      {Number::kBF16, {2, "bf16"}}, {Number::kF32, {4, "f32"}}, {Number::kF64, {8, "f64"}}};
   for (const auto& [type, what] : all) {
     EXPECT_EQ(SizeOf(type), what.first);
     EXPECT_EQ(Name(type), what.second);
@@ -55,13 +56,15 @@ TEST(Number, WideningIsExact) {
   }
 }
 
-// Between every two neighbours: below the middle, in it (to even), above it; from f64 a hair matters that f32 cannot hold.
+// Between every two neighbours: below the middle, in it (to even), above it; from f64 a hair matters that f32 cannot
+// hold.
 TEST(Number, NarrowingIsToNearestEven) {
   for (const auto& [dtype, largest] : {std::pair(DType::kF16, 0x7BFFu), {DType::kBF16, 0x7F7Fu}}) {
     const Number f64 = Number::kF64, f32 = Number::kF32;
     for (uint32_t bits = 0; bits < largest; ++bits) {
       const double a = Widen(dtype, static_cast<uint16_t>(bits)), b = Widen(dtype, static_cast<uint16_t>(bits + 1));
-      const double middle = a + (b - a) / 2, below = std::nextafter(middle, 0), above = std::nextafter(middle, INFINITY);
+      const double middle = a + (b - a) / 2, below = std::nextafter(middle, 0),
+                   above = std::nextafter(middle, INFINITY);
       const uint16_t even = static_cast<uint16_t>(bits + (bits & 1));
       ASSERT_EQ(One<uint16_t>(f64, a, dtype), bits);
       ASSERT_EQ(One<uint16_t>(f64, middle, dtype), even);

@@ -33,7 +33,8 @@ TEST(Replay, GivesTheBitsOfTheRun) {
     for (const int64_t steps_per_pass : {1, 2, 3, 256})
       for (const int threads : {1, 3}) {
         Replay whole(run.schedule, TinyBase(run.schedule), run.records, 0, 11, run.parameters, threads, steps_per_pass);
-        EXPECT_EQ(Contents(run.schedule, whole.reader()), expected) << steps_per_pass << " steps per pass, K " << options.period;
+        EXPECT_EQ(Contents(run.schedule, whole.reader()), expected)
+            << steps_per_pass << " steps per pass, K " << options.period;
         Replay first(run.schedule, TinyBase(run.schedule), run.records, 0, 5, run.parameters, threads, steps_per_pass);
         Replay second(run.schedule, first.reader(), run.records, 5, 11, run.parameters, threads, steps_per_pass);
         EXPECT_EQ(Contents(run.schedule, second.reader()), expected) << "in two stretches";
@@ -56,8 +57,10 @@ struct Large {
       const float value = static_cast<float>(static_cast<int64_t>(random() % 2001) - 1000) * 1e-3f;
       uint32_t bits;
       std::memcpy(&bits, &value, 4);
-      if (dtype == DType::kF32) base.insert(base.end(), reinterpret_cast<std::byte*>(&bits), reinterpret_cast<std::byte*>(&bits) + 4);
-      if (dtype == DType::kBF16) base.insert(base.end(), reinterpret_cast<std::byte*>(&bits) + 2, reinterpret_cast<std::byte*>(&bits) + 4);
+      if (dtype == DType::kF32)
+        base.insert(base.end(), reinterpret_cast<std::byte*>(&bits), reinterpret_cast<std::byte*>(&bits) + 4);
+      if (dtype == DType::kBF16)
+        base.insert(base.end(), reinterpret_cast<std::byte*>(&bits) + 2, reinterpret_cast<std::byte*>(&bits) + 4);
     }
     for (uint64_t step = 0; step < 9; ++step) {
       uint64_t words[6] = {};
@@ -139,31 +142,13 @@ TEST(Replay, FrozenWeightsAndNoRecordsAreTheStart) {
 
 TEST(Replay, ErrorsOfTheStartPassThrough) {
   const Large large(DType::kF32);
-  const WeightReader broken = [](int32_t, int64_t, int64_t, int64_t, int64_t, std::byte*) { return Invalid("no such file"); };
+  const WeightReader broken = [](int32_t, int64_t, int64_t, int64_t, int64_t, std::byte*) {
+    return Invalid("no such file");
+  };
   Replay replay(large.schedule, broken, large.log, 0, 9, large.parameters, 2);
   const auto digest = DigestWeights(large.schedule, AllWeights(large.schedule), replay.reader(), 1);
   ASSERT_FALSE(digest.ok());
   EXPECT_EQ(digest.status().message(), "no such file");
-}
-
-TEST(MasterReader, ReadsAnyRectangleOfWeightsInTiles) {
-  TinyTraining run({.bias = true, .cut = true});
-  run.train.steps = 2;
-  JournalWriter none;
-  ASSERT_TRUE(run.Run(TinyBase(run.schedule), 0, none).ok());
-  const WeightReader masters = MasterReader(*run.executor);
-  std::vector<float> whole(16);
-  ASSERT_TRUE(masters(0, 0, 4, 0, 4, reinterpret_cast<std::byte*>(whole.data())).ok());
-  for (int64_t r0 = 0; r0 < 4; ++r0)
-    for (int64_t r1 = r0 + 1; r1 <= 4; ++r1)
-      for (int64_t c0 = 0; c0 < 4; ++c0)
-        for (int64_t c1 = c0 + 1; c1 <= 4; ++c1) {
-          std::vector<float> part(static_cast<size_t>((r1 - r0) * (c1 - c0)));
-          ASSERT_TRUE(masters(0, r0, r1, c0, c1, reinterpret_cast<std::byte*>(part.data())).ok());
-          for (int64_t r = r0; r < r1; ++r)
-            for (int64_t c = c0; c < c1; ++c)
-              ASSERT_EQ(part[static_cast<size_t>((r - r0) * (c1 - c0) + c - c0)], whole[static_cast<size_t>(r * 4 + c)]);
-        }
 }
 
 }  // namespace

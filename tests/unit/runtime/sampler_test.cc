@@ -60,8 +60,8 @@ TEST(Sampler, OrdersAreFixedForever) {
   EXPECT_EQ(large.At(1000000, 31), 804541708787);
 }
 
-// Each example comes as often as any other at each place of an epoch. Chi-square with n - 1 degrees of freedom per place;
-// the bound is 6 standard deviations above its mean.
+// Each example comes as often as any other at each place of an epoch. Chi-square with n - 1 degrees of freedom per
+// place; the bound is 6 standard deviations above its mean.
 TEST(Sampler, EveryPlaceIsUniform) {
   constexpr int64_t kEpochs = 4000;
   for (const int64_t n : {2, 3, 5, 8, 10, 16, 17}) {
@@ -104,7 +104,7 @@ TEST(Sampler, LargeFilesAreMixed) {
     }
   }
   EXPECT_NEAR(distance / (4.0 * n) / n, 1.0 / 3, 0.003);  // 8 standard deviations
-  EXPECT_LT(fixed, 20);                                    // of 4 expected
+  EXPECT_LT(fixed, 20);                                   // of 4 expected
 }
 
 TEST(Sampler, SeedsAndEpochsDiffer) {

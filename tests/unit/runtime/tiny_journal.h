@@ -13,6 +13,7 @@
 
 #include "ir/support/file.h"
 #include "runtime/journal.h"
+#include "runtime/masters.h"
 #include "runtime/replay.h"
 #include "runtime/run_state.h"
 #include "runtime/snapshot.h"
@@ -50,7 +51,8 @@ inline std::vector<std::byte> Contents(const Schedule& schedule, const WeightRea
 
 inline std::string ReadBytes(const std::string& path) { return *ReadFile(path); }
 inline void WriteBytes(const std::string& path, std::string_view bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 // A folder of this test's own, empty.
@@ -62,7 +64,8 @@ inline std::string FreshFolder() {
 }
 
 struct TinyTraining {
-  explicit TinyTraining(const tiny::Options& options = {}) : schedule(tiny::MakeSchedule(options)), kernels(fake::Kernels()) {
+  explicit TinyTraining(const tiny::Options& options = {})
+      : schedule(tiny::MakeSchedule(options)), kernels(fake::Kernels()) {
     schedule.numerics = R"({"compute_threads":2,"weights":[["W0","f32"],["W1","f32"]]})";
     train.quiet = true;
     train.lr = {LrShape::kConstant, 5e-2, 0, 0};
@@ -70,11 +73,13 @@ struct TinyTraining {
   }
 
   JournalHeader Header(const std::string& base_sha256 = "of nothing") const {
-    return MakeJournalHeader(schedule, parameters, base_sha256, {"data.npy", "digest of data", "random", 2, false});
+    return MakeJournalHeader(schedule, parameters, base_sha256, {"data.npy", "digest of data", "random", 2, false},
+                             "fake 1");
   }
 
   // From `step` to train.steps; `start` has the weights at `step`. The journal may be closed (steps are not recorded).
-  Result<TrainSummary> Run(const WeightReader& start, int64_t step, JournalWriter& journal, const std::string& path = "") {
+  Result<TrainSummary> Run(const WeightReader& start, int64_t step, JournalWriter& journal,
+                           const std::string& path = "") {
     ZO2_ASSIGN(device, OpenDevice("cpu"));
     ZO2_ASSIGN(executor, Executor::Prepare(schedule, *device, {}));
     ZO2_TRY(executor->Initialize(kernels, parameters, step, [&](Executor& e) { return LoadMasters(start, e); }));

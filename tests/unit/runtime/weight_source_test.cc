@@ -1,3 +1,4 @@
+#include "runtime/masters.h"
 #include "runtime/weight_source.h"
 
 #include <gtest/gtest.h>
@@ -97,7 +98,8 @@ TEST_F(WeightSourceTest, EveryDtypeAsIsAndTransposed) {
           std::string expected(static_cast<size_t>(NumElements(shape) * SizeOf(to)), '\0');
           Convert(NumberOf(from), reinterpret_cast<const std::byte*>(there.data()), NumElements(shape), to,
                   reinterpret_cast<std::byte*>(expected.data()));
-          ASSERT_EQ(First(), expected) << shape[0] << "x" << shape[1] << " " << Name(from) << " to " << Name(to) << " " << transposed;
+          ASSERT_EQ(First(), expected) << shape[0] << "x" << shape[1] << " " << Name(from) << " to " << Name(to) << " "
+                                       << transposed;
         }
 }
 
@@ -126,7 +128,8 @@ TEST_F(WeightSourceTest, AnyRowsAndColumns) {
           }
         }
   std::byte out[4];
-  EXPECT_EQ(source->Read(0, 0, 71, 0, 1, out).message(), "rows [0, 71) and columns [0, 1) of weight a, which has 70 and 131");
+  EXPECT_EQ(source->Read(0, 0, 71, 0, 1, out).message(),
+            "rows [0, 71) and columns [0, 1) of weight a, which has 70 and 131");
   EXPECT_EQ(source->Read(0, -1, 1, 0, 1, out).code(), Code::kInternal);
   EXPECT_EQ(source->Read(0, 2, 1, 0, 1, out).code(), Code::kInternal);
   EXPECT_EQ(source->Read(0, 0, 1, 0, 132, out).code(), Code::kInternal);
@@ -142,7 +145,8 @@ TEST_F(WeightSourceTest, OtherRanks) {
   EXPECT_EQ(Whole(*source, 0), As(DType::kF32, Made(6)));
   std::vector<float> narrow = Made(12);
   const std::string there = As(DType::kBF16, narrow);
-  Convert(Number::kBF16, reinterpret_cast<const std::byte*>(there.data()), 12, DType::kF32, reinterpret_cast<std::byte*>(narrow.data()));
+  Convert(Number::kBF16, reinterpret_cast<const std::byte*>(there.data()), 12, DType::kF32,
+          reinterpret_cast<std::byte*>(narrow.data()));
   EXPECT_EQ(Whole(*source, 1), As(DType::kF32, narrow));
   EXPECT_EQ(Whole(*source, 2), As(DType::kF32, {2.5f}));
 }
@@ -152,7 +156,8 @@ TEST_F(WeightSourceTest, TooLargeForTheStorageDtype) {
   const Result<WeightSource> source = WeightSource::Open(schedule_, "");
   ASSERT_TRUE(source.ok());
   std::byte out[4];
-  EXPECT_EQ(Clean(source->Read(0, 0, 1, 0, 2, out).message()), "weight w has values in w.bin that are too large for f16");
+  EXPECT_EQ(Clean(source->Read(0, 0, 1, 0, 2, out).message()),
+            "weight w has values in w.bin that are too large for f16");
   EXPECT_EQ(Clean(source->Digest(2).status().message()), "weight w has values in w.bin that are too large for f16");
 }
 
@@ -170,14 +175,17 @@ TEST_F(WeightSourceTest, PlacesThatDoNotFit) {
   EXPECT_EQ(error([](PlanWeight& w) { w.shape = {0, 4}; }), impossible);
   EXPECT_EQ(error([](PlanWeight& w) { w.components[0].storage = DType::kI32; }), impossible);
   EXPECT_EQ(error([](PlanWeight& w) { w.places[0].dtype = DType::kI32; }), impossible);
-  EXPECT_EQ(error([](PlanWeight& w) { w.components.clear(); }), "weight w of the plan has 0 components; one can be loaded");
+  EXPECT_EQ(error([](PlanWeight& w) { w.components.clear(); }),
+            "weight w of the plan has 0 components; one can be loaded");
   EXPECT_EQ(error([](PlanWeight& w) { w.places[0].dtype = DType::kF64; }),
             "weight w needs 32 bytes of f64, but the plan gives it 16 of w.bin");
   EXPECT_EQ(error([](PlanWeight& w) { w.places[0].range.offset = 5; }),
-            "weight w: w.bin has 20 bytes, but bytes [5, 5+16) are wanted: the file is truncated or belongs to another model");
-  EXPECT_EQ(error([](PlanWeight& w) { w.places[0].range.offset = ~uint64_t{0} - 7; }),
-            "weight w: w.bin has 20 bytes, but bytes [18446744073709551608, 18446744073709551608+16) are wanted: the file is "
-            "truncated or belongs to another model");
+            "weight w: w.bin has 20 bytes, but bytes [5, 5+16) are wanted: the file is truncated or belongs to another "
+            "model");
+  EXPECT_EQ(
+      error([](PlanWeight& w) { w.places[0].range.offset = ~uint64_t{0} - 7; }),
+      "weight w: w.bin has 20 bytes, but bytes [18446744073709551608, 18446744073709551608+16) are wanted: the file is "
+      "truncated or belongs to another model");
   EXPECT_EQ(error([](PlanWeight& w) {
               w.shape = {4};
               w.places[0].transposed = true;
@@ -188,12 +196,14 @@ TEST_F(WeightSourceTest, PlacesThatDoNotFit) {
 TEST_F(WeightSourceTest, WeightsThatAreNowhere) {
   for (const char* name : {"a", "b", "c", "d", "e"}) Add(MakeWeight(name, {2}), DType::kF32, As(DType::kF32, Made(2)));
   for (size_t w : {0, 1, 3, 4}) schedule_.weights[w].places[0].range.file = w < 2 ? "gone.bin" : "lost.bin";
-  EXPECT_EQ(Error(), "the values of 4 of 5 weights are nowhere (a, b, d and 1 more): there is no gone.bin, lost.bin; name "
-                     "safetensors files that hold them with --weights");
+  EXPECT_EQ(Error(),
+            "the values of 4 of 5 weights are nowhere (a, b, d and 1 more): there is no gone.bin, lost.bin; name "
+            "safetensors files that hold them with --weights");
   schedule_.weights[3].places.clear();
   schedule_.weights.resize(4);
   schedule_.weights.erase(schedule_.weights.begin(), schedule_.weights.begin() + 3);
-  EXPECT_EQ(Error(), "the values of 1 of 1 weights are nowhere (d); name safetensors files that hold them with --weights");
+  EXPECT_EQ(Error(),
+            "the values of 1 of 1 weights are nowhere (d); name safetensors files that hold them with --weights");
   // A file that is named absolutely, and one that was absent when the plan was made.
   schedule_.weights.clear();
   Add(MakeWeight("w", {2}), DType::kF32, As(DType::kF32, Made(2)));
@@ -218,16 +228,22 @@ TEST_F(WeightSourceTest, NamesThatATensorMayHave) {
     const char* name;
     bool turned;
   };
-  for (const Case& c : {Case{"model.decoder.fc.weight", false}, {"lm_head.weight", false}, {"onnx::MatMul_7", true},
-                        {"decoder.fc.weight", false}, {"fc.weight", true}, {"lm_head.weight", true}}) {
-    WriteTensors(file, {{c.name, DType::kF32, c.turned ? flipped : as_is, bytes(c.turned ? Turned(other, 2, 3) : other)}});
+  for (const Case& c : {Case{"model.decoder.fc.weight", false},
+                        {"lm_head.weight", false},
+                        {"onnx::MatMul_7", true},
+                        {"decoder.fc.weight", false},
+                        {"fc.weight", true},
+                        {"lm_head.weight", true}}) {
+    WriteTensors(file,
+                 {{c.name, DType::kF32, c.turned ? flipped : as_is, bytes(c.turned ? Turned(other, 2, 3) : other)}});
     EXPECT_EQ(First(file), bytes(other)) << c.name;
     EXPECT_TRUE(notes_.empty());
     EXPECT_EQ(First(folder_.path()), bytes(other)) << c.name;  // the folder of the file
   }
   // Names that say less than a path, or belong to nothing, do not count.
   WriteTensors(file, {{"weight", DType::kF32, as_is, bytes(other)}, {"x", DType::kF32, as_is, bytes(other)}});
-  EXPECT_EQ(Error(file), "w.safetensors has 2 tensors, but none is named like a weight of the plan (model.decoder.fc.weight)");
+  EXPECT_EQ(Error(file),
+            "w.safetensors has 2 tensors, but none is named like a weight of the plan (model.decoder.fc.weight)");
   EXPECT_EQ(First(), bytes(own));
 }
 
@@ -259,7 +275,8 @@ TEST_F(WeightSourceTest, APlaceNameThatIsAnotherWeights) {
 }
 
 TEST_F(WeightSourceTest, NotesSayWhatIsNotThere) {
-  for (const char* name : {"a.w", "b.w", "c.w", "d.w", "e.w"}) Add(MakeWeight(name, {2}), DType::kF32, As(DType::kF32, Made(2)));
+  for (const char* name : {"a.w", "b.w", "c.w", "d.w", "e.w"})
+    Add(MakeWeight(name, {2}), DType::kF32, As(DType::kF32, Made(2)));
   const std::string file = folder_ / "w.safetensors";
   WriteTensors(file, {{"e.w", DType::kBF16, {2}, As(DType::kBF16, {3, 4})},
                       {"x", DType::kF32, {1}, "abcd"},
@@ -280,13 +297,16 @@ TEST_F(WeightSourceTest, TensorsThatDoNotFit) {
   Add(weight, DType::kF32, As(DType::kF32, Made(6)));
   const std::string file = folder_ / "w.safetensors";
   WriteTensors(file, {{"embed.weight", DType::kF32, {3, 3}, As(DType::kF32, Made(9))}});
-  EXPECT_EQ(Error(file), "w.safetensors: tensor embed.weight is f32[3,3], but weight embed.weight of the plan is [2,3]");
+  EXPECT_EQ(Error(file),
+            "w.safetensors: tensor embed.weight is f32[3,3], but weight embed.weight of the plan is [2,3]");
   WriteTensors(file, {{"lm_head.weight", DType::kI8, {2, 3}, "abcdef"}});
-  EXPECT_EQ(Error(file), "w.safetensors: tensor lm_head.weight is i8[2,3], but weight embed.weight of the plan is [2,3]");
+  EXPECT_EQ(Error(file),
+            "w.safetensors: tensor lm_head.weight is i8[2,3], but weight embed.weight of the plan is [2,3]");
   WriteTensors(file, {{"embed.weight", DType::kF32, {2, 3}, As(DType::kF32, Made(6))},
                       {"lm_head.weight", DType::kF32, {2, 3}, As(DType::kF32, Made(6, 1))}});
-  EXPECT_EQ(Error(file), "tensors embed.weight and lm_head.weight of w.safetensors differ, but the plan ties them as "
-                         "embed.weight: keep one of them");
+  EXPECT_EQ(Error(file),
+            "tensors embed.weight and lm_head.weight of w.safetensors differ, but the plan ties them as "
+            "embed.weight: keep one of them");
   WriteTensors(file, {{"embed.weight", DType::kF32, {2, 3}, As(DType::kF32, Made(6))},
                       {"lm_head.weight", DType::kF32, {2, 3}, As(DType::kF32, Made(6))}});
   EXPECT_EQ(First(file), As(DType::kF32, Made(6)));
@@ -358,7 +378,7 @@ TEST_F(WeightSourceTest, LoadMastersFillsEveryTile) {
     Result<std::unique_ptr<Executor>> executor = Executor::Prepare(schedule, **device, {});
     ASSERT_TRUE(executor.ok()) << executor.status().message();
     const Status status = (*executor)->Initialize(fake::Kernels(), RunParameters{.eps = 1e-3}, 0,
-                                                  [&](Executor& e) { return LoadMasters(*source, e); });
+                                                  [&](Executor& e) { return LoadMasters(source->reader(), e); });
     ASSERT_TRUE(status.ok()) << status.message();
     for (const Tile& tile : schedule.tiles)
       for (const Segment& g : tile.segments) {
@@ -367,7 +387,8 @@ TEST_F(WeightSourceTest, LoadMastersFillsEveryTile) {
         const PlanWeight& weight = schedule.weights[static_cast<size_t>(g.weight)];
         const std::vector<float> values = Made(NumElements(weight.shape), g.weight);
         for (int64_t r = g.row_begin; r < g.row_end; ++r)
-          for (int64_t c = g.col_begin; c < g.col_end; ++c) expected.push_back(values[static_cast<size_t>(r * weight.cols() + c)]);
+          for (int64_t c = g.col_begin; c < g.col_end; ++c)
+            expected.push_back(values[static_cast<size_t>(r * weight.cols() + c)]);
         ASSERT_EQ(got, expected) << named.name << " " << tile.name;
       }
   }
