@@ -6,7 +6,7 @@ DEPS ?= $(CURDIR)/.deps
 JOBS ?= $(shell nproc)
 export ZO2_DEPS := $(DEPS)
 
-.PHONY: all build test demo setup sanitize bench clean
+.PHONY: all build test demo setup sanitize fuzz bench clean
 all: build
 
 setup:
@@ -21,19 +21,34 @@ build: setup
 
 test: build
 	@echo "test: running all tests"
-	@cd $(BUILD) && ctest --output-on-failure
+	@cd $(BUILD) && ctest -j$(JOBS) --output-on-failure
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, the executor's under ThreadSanitizer.
 sanitize: setup
 	@echo "sanitize: ASan+UBSan"
 	@mkdir -p $(BUILD)-asan && $(call configure,$(BUILD)-asan,-DZO2_SANITIZE=address$(comma)undefined)
 	@ninja -C $(BUILD)-asan -j$(JOBS) sanitized_tests
-	@cd $(BUILD)-asan && ctest -L sanitize --output-on-failure
+	@cd $(BUILD)-asan && ctest -j$(JOBS) -L sanitize --output-on-failure
 	@echo "sanitize: TSan"
 	@mkdir -p $(BUILD)-tsan && $(call configure,$(BUILD)-tsan,-DZO2_SANITIZE=thread)
 	@ninja -C $(BUILD)-tsan -j$(JOBS) test_runtime
 	@cd $(BUILD)-tsan && ctest -R '^runtime$$' --output-on-failure
 comma := ,
+
+# Every reader of files under libFuzzer, FUZZ_SECONDS each (or only FUZZ_READERS); needs clang++ and its runtime. What it
+# finds that is new goes to $(BUILD)-fuzz/corpus, what breaks a reader to $(BUILD)-fuzz/crash-*.
+FUZZ_SECONDS ?= 60
+FUZZ_READERS ?= safetensors machine journal snapshot dataset plan onnx
+fuzz: setup
+	@command -v clang++ >/dev/null || { echo "fuzz: install clang and libclang-rt-14-dev first" >&2; exit 2; }
+	@mkdir -p $(BUILD)-fuzz && $(call configure,$(BUILD)-fuzz,-DCMAKE_CXX_COMPILER=clang++ -DZO2_FUZZ=ON \
+	  -DZO2_WERROR=OFF -DZO2_SANITIZE=address$(comma)undefined$(comma)fuzzer-no-link)
+	@ninja -C $(BUILD)-fuzz -j$(JOBS) fuzzers
+	@tests/fuzz/run.sh $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_READERS)
+
+# Benchmark programs go to $(BUILD)/tests/bench; docs/benchmarks.md says how to use them.
+bench: build
+	@ninja -C $(BUILD) -j$(JOBS) bench
 
 demo:
 	@./cmake/setup.sh python
@@ -47,4 +62,4 @@ programs:
 	@ninja -C $(BUILD) -j$(JOBS) zo2-plan zo2-run
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)*.log
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)*.log
