@@ -36,7 +36,7 @@ sanitize: setup
 comma := ,
 
 # Every reader of files under libFuzzer, FUZZ_SECONDS each (or only FUZZ_READERS); needs clang++ and its runtime. What it
-# finds that is new goes to $(BUILD)-fuzz/corpus, what breaks a reader to $(BUILD)-fuzz/crash-*.
+# finds that is new goes to $(BUILD)-fuzz/corpus, what breaks a reader to $(BUILD)-fuzz/found-*.
 FUZZ_SECONDS ?= 60
 FUZZ_READERS ?= safetensors machine journal snapshot dataset plan onnx
 fuzz: setup

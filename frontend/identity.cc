@@ -93,7 +93,7 @@ bool IsDotted(const std::string& name) { return name.find('.') != std::string::n
 Role RoleOf(const onnx::NodeProto& node, int operand, size_t rank) {
   const std::string& op = node.op_type();
   if (op == "MatMul") return operand == 1 && rank == 2 ? Role::kMatrix : Role::kOther;
-  if (op == "Gemm") return operand == 1 ? Role::kMatrix : operand == 2 ? Role::kBias : Role::kOther;
+  if (op == "Gemm") return operand == 1 && rank == 2 ? Role::kMatrix : operand == 2 ? Role::kBias : Role::kOther;
   if (op == "Gather")
     return operand == 0 && rank == 2 && IntAttribute(node, "axis", 0) == 0 ? Role::kTable : Role::kOther;
   if (op == "LayerNormalization" || op == "RMSNormalization" || op == "GroupNormalization" ||
@@ -309,7 +309,7 @@ class Identifier {
     const StoredTensor* other = file_.Find(place.name);
     if (other == nullptr || tensor.dtype != place.dtype) return 0;
     const bool same = mine == stored,
-               flipped = mine.size() == 2 && mine[0] == stored[1] && mine[1] == stored[0];
+               flipped = mine.size() == 2 && stored.size() == 2 && mine[0] == stored[1] && mine[1] == stored[0];
     if (!same && !flipped) return 0;
     ZO2_ASSIGN(std::span<const std::byte> a, file_.Bytes(*other));
     ZO2_ASSIGN(std::span<const std::byte> b, file_.Bytes(tensor));

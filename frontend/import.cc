@@ -169,6 +169,8 @@ class Importer {
           }
         }
       }
+      if (!IsCountable(type.shape))
+        return Invalid(file_.path(), ": input ", input.name(), " would have more than 2^48 elements");
       values_[input.name()] = AddValue(ValueKind::kInput, type, input.name());
       graph_.inputs.push_back(values_[input.name()]);
     }

@@ -105,6 +105,12 @@ std::optional<ValueId> Lowering::Trivial(Op op, const std::vector<ValueId>& inpu
   return std::nullopt;
 }
 
+bool IsCountable(const Shape& shape) {
+  Shape sizes;
+  for (int64_t d : shape) sizes.push_back(std::max<int64_t>(d, 1));
+  return NumElements(sizes) <= int64_t{1} << 48;
+}
+
 // A file of a few bytes can ask for many large results, or for little that takes long: both are bounded.
 bool Lowering::Affordable(Op op, const std::vector<const TensorType*>& inputs, const TensorType& out,
                           const Attrs& attrs) {
@@ -138,8 +144,7 @@ Result<ValueId> Lowering::Emit(Op op, std::vector<ValueId> inputs, Attrs attrs) 
   }
   ZO2_ASSIGN(std::vector<TensorType> out, row.infer(types, attrs));
   if (out.size() != 1) return Internal(row.name, " with ", out.size(), " outputs in the importer");
-  if (out[0].elements() > int64_t{1} << 48)
-    return Invalid("its result would have ", out[0].elements(), " elements or more");
+  if (!IsCountable(out[0].shape)) return Invalid("its result would have more than 2^48 elements");
   ValueId result = -1;
   if (auto same = Trivial(op, inputs, out[0], attrs)) {
     result = *same;

@@ -83,6 +83,9 @@ class Lowering {
   std::unordered_map<std::string, ValueId> constants_;  // type and digest of the bytes -> value
 };
 
+// Whether products of a shape's sizes, zeros left out, stay far from overflow: at most 2^48.
+bool IsCountable(const Shape& shape);
+
 // Lowers lowering.node. Error codes: kInvalid with a sentence that starts with what is wrong (the caller adds
 // the node).
 using LowerFunction = Result<void> (*)(Lowering&);

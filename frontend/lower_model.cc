@@ -45,7 +45,7 @@ Result<void> Gemm(Lowering& l) {
   const double alpha = l.Float("alpha", 1), beta = l.Float("beta", 1);
   ValueId y = -1;
   bool added = !has_c;
-  if (l.Has(1) && l.operands[1].weight) {
+  if (l.Has(1) && l.operands[1].weight && l.shape(l.operands[1].id).size() == 2) {
     ValueId bias = -1;
     if (has_c && alpha == 1 && beta == 1 && l.operands[2].weight && l.shape(l.operands[2].id).size() == 1) {
       const Shape& w = l.shape(l.operands[1].id);

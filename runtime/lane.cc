@@ -36,6 +36,7 @@ void LaneThread::Join() {
 
 void LaneThread::Loop() {
   queue_->Bind();
+  WorkerPool::Adopt(&workers_);
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return busy_ || stop_; });

@@ -95,55 +95,30 @@ int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const A
   const int64_t n = x.elements();
   const int64_t rows = x.shape.empty() || x.shape.back() == 0 ? 1 : n / x.shape.back();
   Bytes bytes;
-  if (SizeOf(x.dtype) == 2) {  // 16-bit activations: GPU kernels, whose norms and attention keep statistics only
-    if (op == Op::kLayerNorm || op == Op::kRmsNorm) return bytes.Add({rows, 2, 4}).Rounded();
-    if (op == Op::kAttention && x.shape.size() == 4)  // log-sum-exp per query and head
-      return bytes.Add({rows, 4}).Rounded();
-  }
   switch (op) {
-    case Op::kLayerNorm:  // means and reciprocal deviations; ATen makes its whole output once more
-      return bytes.Add({rows, 2, 4}).Add({n, 4}).Rounded();
-    case Op::kRmsNorm:  // x in f32, its square and the mean
-      return bytes.Add({n, 2, 4}).Add({rows, 2, 4}).Rounded();
-    case Op::kRotary:  // the rotated half and a product
-      return bytes.Add({n, 2, SizeOf(x.dtype)}).Rounded();
-    case Op::kAttention: {
-      if (x.shape.size() != 4 || inputs.size() < 3 || inputs[1]->shape.size() != 4) return 0;
-      bool bshd = internal::IsBshd(attrs);
-      int64_t heads = x.shape[bshd ? 2 : 1], queries = x.shape[bshd ? 1 : 2];
-      int64_t keys = inputs[1]->shape[bshd ? 1 : 2], groups = inputs[1]->shape[bshd ? 2 : 1];
-      bytes.Add({x.shape[0], heads, queries, keys, 4, 2});  // scores and their softmax
-      if (inputs.size() > 3 && inputs[3] != nullptr) bytes.Add({inputs[3]->elements(), 4});
-      if (AttrInt(attrs, "causal", 0) != 0) bytes.Add({queries, keys, 4});
-      int64_t repeats = groups > 0 ? heads / groups : 1;
-      bytes.Add(
-          {n, SizeOf(x.dtype)});  // q scaled, k and v contiguous (and repeated), the result before its layout
-      bytes.Add({inputs[1]->elements(), SizeOf(x.dtype), repeats});
-      bytes.Add({inputs[2]->elements(), SizeOf(x.dtype), repeats});
-      bytes.Add({x.shape[0], heads, queries, inputs[2]->shape[3], SizeOf(x.dtype)});
-      return bytes.Rounded();
-    }
-    case Op::kCausalLmLoss: {  // one tile of logits in f32, per-token partial results
+    // On a CPU these keep what they need on the stack; on a GPU they keep statistics per row.
+    case Op::kLayerNorm:
+    case Op::kRmsNorm:
+      return bytes.Add({rows, 2, 4}).Rounded();
+    case Op::kAttention:  // a log-sum-exp per query and head; f64 works row by row of scores
+      if (x.shape.size() != 4 || inputs.size() < 3 || inputs[1] == nullptr || inputs[1]->shape.size() != 4) return 0;
+      if (x.dtype == DType::kF64) bytes.Add({inputs[1]->shape[internal::IsBshd(attrs) ? 1 : 2], 8});
+      return bytes.Add({rows, 4}).Rounded();
+    case Op::kCausalLmLoss: {  // one tile of logits
       if (inputs.size() < 3 || inputs[2] == nullptr) return 0;
       int64_t vocabulary = internal::Outputs(*inputs[2], attrs);
       int64_t part = part_rows > 0 ? std::min(part_rows, vocabulary) : vocabulary;
-      return bytes.Add({rows, part, 4}).Add({rows, 4, 8}).Rounded();
+      return bytes.Add({rows, part, 4}).Rounded();
     }
     case Op::kTokenLoss:
-    case Op::kClassifyLoss:  // a row at a time in f64
-      return bytes.Add({x.shape.empty() ? 1 : x.shape.back(), 8}).Add({rows, 8}).Rounded();
-    case Op::kMatMul:  // contiguous copies of broadcast operands
-      return inputs.size() < 2
+    case Op::kClassifyLoss:  // a loss per row
+      return bytes.Add({rows, 8}).Rounded();
+    case Op::kMatMul:  // f32: ours, in place; others: contiguous copies of broadcast operands
+      return inputs.size() < 2 || x.dtype == DType::kF32
                  ? 0
                  : bytes.Add({n, SizeOf(x.dtype)}).Add({inputs[1]->elements(), SizeOf(x.dtype)}).Rounded();
-    case Op::kCumSum:
-    case Op::kReduceProd:
-    case Op::kGatherNd:
+    case Op::kReduceProd:  // the product over one axis after the other
       return bytes.Add({n, 2, SizeOf(x.dtype)}).Rounded();
-    case Op::kMod:
-    case Op::kTrilu:
-    case Op::kGather:
-      return bytes.Add({n, SizeOf(x.dtype)}).Rounded();
     default:
       return 0;
   }

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "runtime/aten/team.h"
+#include "runtime/worker_pool.h"
 
 namespace zo2::aten {
 at::ScalarType ToAten(DType dtype) {
@@ -132,7 +132,7 @@ void Parallel(const KernelCall& call, int64_t n, double ns, const std::function<
     return;
   }
   const int64_t each = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(n) / pieces));
-  Team::Mine(call.threads).Run((n + each - 1) / each, [&](int64_t i) {
+  WorkerPool::Mine(call.threads).Run((n + each - 1) / each, [&](int64_t i) {
     f(i * each, std::min(n, (i + 1) * each));
   });
 }

@@ -10,7 +10,6 @@
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
 #include "runtime/step_kernels.h"
-#include "runtime/worker_pool.h"
 
 namespace zo2 {
 namespace {
@@ -82,19 +81,6 @@ TEST(Device, HostMemoryIsKnown) {
   EXPECT_GT(available.bytes, 1u << 20);
   EXPECT_LT(available.bytes, 1ull << 50);
   EXPECT_FALSE(available.from.empty());
-}
-
-TEST(WorkerPool, EveryPartOnce) {
-  for (const int threads : {1, 2, 5}) {
-    WorkerPool pool(threads);
-    EXPECT_EQ(pool.threads(), threads);
-    for (int round = 0; round < 50; ++round) {
-      std::vector<std::atomic<int>> hits(37);
-      pool.Run(37, [&](int64_t part) { hits[static_cast<size_t>(part)].fetch_add(1); });
-      for (const auto& hit : hits) ASSERT_EQ(hit.load(), 1);
-    }
-    pool.Run(0, [](int64_t) { FAIL(); });
-  }
 }
 
 TEST(Gradient, AddsInOrderAndDividesOnce) {
