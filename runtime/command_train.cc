@@ -113,7 +113,8 @@ class Training {
     ZO2_ASSIGN(past_, Journal::Read(flags_.journal));
     ZO2_TRY(CheckHeader(*past_, header_, HeaderUse::kResume));
     ZO2_ASSIGN(state_, RunState::Open(schedule(), *base_, *past_, {}));
-    for (const std::string& note : state_->notes()) Note(note);
+    // Damage is worth a line however quiet the run is.
+    for (const std::string& note : state_->notes()) std::fprintf(stderr, "note: %s\n", note.c_str());
     if (state_->step() > flags_.steps)
       return Invalid("the journal ", flags_.journal, " has ", state_->step(), " steps already, more than --steps ",
                      flags_.steps);

@@ -66,7 +66,7 @@ void AddRunFlags(CLI::App* app, RunFlags* f) {
   Add(app, kMachine, "--disk-folder", &f->disk_folder, "where plans with a disk tier keep their file");
   Add(app, kTests, "--chaos-seed", &f->chaos_seed, "run lanes in adversarial orders; -1: off");
   Add(app, kTests, "--chaos-mode", &f->chaos_mode, "delay or priority")->check(CLI::IsMember({"delay", "priority"}));
-  app->add_flag("--quiet", f->quiet, "no progress, notes or summary");
+  app->add_flag("--quiet", f->quiet, "no progress, summary or notes, but for damage found");
 }
 
 void AddTrain(CLI::App* app, TrainFlags* f) {
