@@ -1,4 +1,4 @@
-// Which initializers are weights, and which weight each of them is (DESIGN section 4, "Identity" and "Tied").
+// Which initializers are weights, and which weight each of them is.
 //
 // Weights or constants. A floating-point initializer of one axis or more is a weight when it is used as the
 // matrix of a MatMul or Gemm, as the table of a Gather, as scale or bias of a norm, as the bias of a Gemm, or

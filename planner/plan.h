@@ -45,7 +45,7 @@ struct Plan {
 // schedule.report holds ReportJson(plan).
 Result<Plan> CompilePlan(const Graph& graph, const Machine& machine, const PlanOptions& options);
 
-// Canonical JSON of everything that decides bits, and its digest (DESIGN section 8).
+// Canonical JSON of everything that decides bits, and its digest.
 std::string NumericsJson(const Graph& graph, const Partition& partition, const Machine& machine, const PlanOptions& options);
 
 }  // namespace zo2

@@ -105,7 +105,7 @@ std::string PrintGraph(const Graph& graph);
 // Removes nodes whose outputs nobody reads and values, inputs and weights that nothing uses; renumbers.
 // Keeps graph.outputs and the loss node.
 Result<void> RemoveDeadCode(Graph& graph);
-// CRC-32 of the canonical names in byte order, with the collision rule of zo-noise v1 (NOISE.md, "Words").
+// CRC-32 of the canonical names in byte order, with the collision rule of zo-noise v1 (docs/NOISE.md, "Words").
 Result<void> AssignTensorIds(Graph& graph);
 
 }  // namespace zo2

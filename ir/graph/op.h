@@ -165,7 +165,7 @@ int TileAxis(Op op, int operand, const Attrs& attrs);
 // Bytes of the state that a kAccumulate op carries from part to part; 0 for others.
 int64_t StateBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs);
 // Bytes of temporary memory that a call of the op needs at most, for a weight part of `part_rows` rows along the
-// tiled axis (0 = whole). The runtime's kernels stay within it (DESIGN section 9).
+// tiled axis (0 = whole). The runtime's kernels stay within it.
 int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs, int64_t part_rows);
 // Checks attribute names and types, operand count and infer(); outputs must equal what infer() says.
 Result<void> CheckNode(Op op, const Attrs& attrs, std::span<const TensorType* const> inputs,

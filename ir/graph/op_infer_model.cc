@@ -1,5 +1,5 @@
 // Shape rules of the model ops and the losses. A weight operand may have another floating-point dtype than
-// the activations (one-dimensional weights are computed in f32 by default, DESIGN section 8): the activation
+// the activations (one-dimensional weights are computed in f32 by default): the activation
 // decides.
 #include "ir/graph/op_infer.h"
 

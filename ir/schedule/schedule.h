@@ -46,7 +46,7 @@ inline constexpr int kScheduleVersion = 1;
 inline constexpr int kMaxPeriod = 64;               // residues are bits of a uint64_t
 inline constexpr int64_t kMaxInstructions = 500000;  // a longer schedule is refused: use larger tiles
 
-// Every buffer starts at a multiple of this (bits of library kernels depend on alignment; DESIGN section 8).
+// Every buffer starts at a multiple of this (bits of library kernels depend on alignment).
 inline constexpr uint64_t kCpuAlignment = 64;
 inline constexpr uint64_t kGpuAlignment = 256;
 
@@ -113,7 +113,7 @@ struct PlanWeight {
   WeightRole role = WeightRole::kOther;
   bool trainable = true;
   bool decay = true;
-  double eps_mul = 1, lr_mul = 1;     // e and h of NOISE.md
+  double eps_mul = 1, lr_mul = 1;     // e and h of docs/NOISE.md
   std::vector<Component> components;
   std::vector<Place> places;          // where files hold it; [0] is loaded from
   std::vector<BufferId> state;        // state tensors of the method (momentum, ...); empty for ZO-SGD
@@ -297,7 +297,7 @@ struct Schedule {
   int32_t version = kScheduleVersion;
   std::string model_name, model_digest;
   std::string machine;               // name of the machine description it was made for
-  std::string numerics;              // canonical JSON of everything that decides bits, see DESIGN section 8
+  std::string numerics;              // canonical JSON of everything that decides bits
   std::string fingerprint;           // hex digest of `numerics`
   std::string model_dir;             // folder of the model file: relative Place files are found from here
   LossInfo loss;

@@ -1,7 +1,7 @@
 // The fused `prepare` kernel: one pass over memory that applies the pending updates to a rectangle of a weight
 // component and emits the branches that the next evaluations need.
 //
-// Per element, with t the value widened exactly to binary32 (shared/reference/NOISE.md, "Use"):
+// Per element, with t the value widened exactly to binary32 (docs/NOISE.md, "Use"):
 //
 //   for each pending step that was not skipped, in order:
 //     if it decays:  t = fl(float(1 - lr wd) t)

@@ -1,4 +1,4 @@
-// zo-noise v1, one element at a time, straight from the specification (NOISE.md). Slow and plain: the judge
+// zo-noise v1, one element at a time, straight from the specification (docs/NOISE.md). Slow and plain: the judge
 // of the runtime's kernels, with which it shares no code. Rounding to 16 bits is done by exact binary64
 // arithmetic rather than by the kernels' tricks with bits.
 #ifndef ZO2_TESTS_TOOLS_SCALAR_NOISE_H_

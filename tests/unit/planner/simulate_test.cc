@@ -29,7 +29,7 @@ Program Pipeline(int n, int slots, double x, double c, double d) {
   return p;
 }
 
-// DESIGN section 7: the period of a uniform pipeline is max(x, c, d, (x+c+d)/S) per tile.
+// The period of a uniform pipeline is max(x, c, d, (x+c+d)/S) per tile.
 TEST(Simulate, UniformPipeline) {
   const double cases[][3] = {{1, 1, 1}, {3, 1, 1}, {1, 3, 1}, {1, 1, 3}, {2, 3, 2}, {1, 0.1, 0.1}, {2, 2, 0}};
   for (const auto& [x, c, d] : cases) {
