@@ -23,14 +23,15 @@ test: build
 	@echo "test: running all tests"
 	@cd $(BUILD) && ctest -j$(JOBS) --output-on-failure
 
-# The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, the executor's under ThreadSanitizer.
+# The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, the executor's under ThreadSanitizer. Warnings are
+# no errors there: g++ 12 sees uninitialised values in instrumented std::function.
 sanitize: setup
 	@echo "sanitize: ASan+UBSan"
-	@mkdir -p $(BUILD)-asan && $(call configure,$(BUILD)-asan,-DZO2_SANITIZE=address$(comma)undefined)
+	@mkdir -p $(BUILD)-asan && $(call configure,$(BUILD)-asan,-DZO2_WERROR=OFF -DZO2_SANITIZE=address$(comma)undefined)
 	@ninja -C $(BUILD)-asan -j$(JOBS) sanitized_tests
 	@cd $(BUILD)-asan && ctest -j$(JOBS) -L sanitize --output-on-failure
 	@echo "sanitize: TSan"
-	@mkdir -p $(BUILD)-tsan && $(call configure,$(BUILD)-tsan,-DZO2_SANITIZE=thread)
+	@mkdir -p $(BUILD)-tsan && $(call configure,$(BUILD)-tsan,-DZO2_WERROR=OFF -DZO2_SANITIZE=thread)
 	@ninja -C $(BUILD)-tsan -j$(JOBS) test_runtime
 	@cd $(BUILD)-tsan && ctest -R '^runtime$$' --output-on-failure
 comma := ,
