@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "frontend/evaluate_internal.h"
 
@@ -140,6 +141,10 @@ Status BinaryOp(Op op, const Attrs& attrs, const HostTensor& a, const HostTensor
   return Status();
 }
 
+// Integers wrap, in arithmetic that may.
+template <typename T>
+using Wrap = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
+
 template <typename T>
 Status UnaryOp(Op op, const HostTensor& x, Output& out) {
   const int64_t n = x.type.elements();
@@ -149,10 +154,10 @@ Status UnaryOp(Op op, const HostTensor& x, Output& out) {
   };
   switch (op) {
     case Op::kNeg:
-      map([](T v) { return static_cast<T>(0) - v; });
+      map([](T v) { return Wrap<T>(0) - Wrap<T>(v); });
       break;
     case Op::kAbs:
-      map([](T v) { return v < 0 ? static_cast<T>(0) - v : v; });
+      map([](T v) { return v < 0 ? static_cast<T>(Wrap<T>(0) - Wrap<T>(v)) : v; });
       break;
     case Op::kSqrt:
       map([](T v) { return std::sqrt(v); });
@@ -286,10 +291,10 @@ void Reduce(Op op, const Attrs& attrs, const HostTensor& x, Output& out) {
           s = v < s || v != v ? v : s;
           break;
         case Op::kReduceProd:
-          s *= v;
+          s = static_cast<Sum>(static_cast<Wrap<Sum>>(s) * static_cast<Wrap<Sum>>(v));
           break;
         default:
-          s += v;
+          s = static_cast<Sum>(static_cast<Wrap<Sum>>(s) + static_cast<Wrap<Sum>>(v));
       }
     }
   });
@@ -326,7 +331,7 @@ void CumSum(const Attrs& attrs, const HostTensor& x, Output& out) {
       for (int64_t k = 0; k < size; ++k) {
         const int64_t at = (o * size + (reverse ? size - 1 - k : k)) * inner + i;
         if (exclusive) out.as<T>()[at] = sum;
-        sum = static_cast<T>(sum + x.as<T>()[at]);
+        sum = static_cast<T>(static_cast<Wrap<T>>(sum) + static_cast<Wrap<T>>(x.as<T>()[at]));
         if (!exclusive) out.as<T>()[at] = sum;
       }
     }
@@ -343,10 +348,10 @@ void Pad(const Attrs& attrs, const HostTensor& x, Output& out) {
     int64_t rest = i, offset = 0;
     bool inside = true;
     for (size_t k = 0; k < to.size(); ++k) {
-      const int64_t at = rest / own[k] - pads[k];
+      int64_t at;
+      inside = inside && !__builtin_sub_overflow(rest / own[k], pads[k], &at) && at >= 0 && at < from[k];
       rest %= own[k];
-      inside = inside && at >= 0 && at < from[k];
-      offset += at * strides[k];
+      if (inside) offset += at * strides[k];
     }
     out.as<T>()[i] = inside ? x.as<T>()[offset] : value;
   }
@@ -447,7 +452,8 @@ Status Generic(Op op, const Attrs& attrs, Inputs in, Output& out) {
         const int64_t a = axes.empty() ? static_cast<int64_t>(i) : axes[i];
         const auto axis = static_cast<size_t>(a < 0 ? a + static_cast<int64_t>(rank) : a);
         start += starts[i] * own[axis];
-        strides[axis] = own[axis] * (steps.empty() ? 1 : steps[i]);
+        const bool moves = out.type.shape[axis] > 1;  // a step that is not taken may be any number
+        strides[axis] = moves ? own[axis] * (steps.empty() ? 1 : steps[i]) : 0;
       }
       Move(x.type.dtype, x, out, out.type.shape, strides, start);
       break;

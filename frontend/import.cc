@@ -354,7 +354,7 @@ void CopyTransposed(const std::byte* from, std::byte* to, int64_t rows, int64_t 
 }  // namespace
 
 Result<Graph> ImportOnnx(const std::string& path, const ImportOptions& options) {
-  ZO2_ASSIGN(OnnxFile file, OnnxFile::Open(path));
+  ZO2_ASSIGN(OnnxFile file, OnnxFile::Open(path, options.max_inlined_nodes));
   return Importer(std::move(file), options).Run();
 }
 

@@ -46,6 +46,8 @@ struct ImportOptions {
   // A folded constant larger than this is not made: the nodes stay in the graph. Nor is one that would take all
   // folded constants together past 16 times this, in bytes or in operations.
   int64_t max_fold_bytes = int64_t{64} << 20;
+  // Local functions may not make more nodes than this, unless the file has as many.
+  int64_t max_inlined_nodes = 100000;
 };
 
 // Reads, checks and lowers the model at `path`. Errors (kInvalid), one sentence each: a file that is not

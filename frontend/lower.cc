@@ -19,6 +19,14 @@ void AppendKey(std::string* key, const AttrValue& value) {
   *key += ';';
 }
 
+// Model ops take weights at certain places, generic ones everywhere.
+bool TakesWeight(Op op, size_t operand) {
+  if (op >= Op::kMatMul) return true;
+  for (const WeightUse& use : Row(op).weights)
+    if (use.operand == static_cast<int>(operand)) return true;
+  return false;
+}
+
 bool AllTrue(const HostTensor& tensor) {
   return tensor.type.dtype == DType::kBool &&
          std::all_of(tensor.data->begin(), tensor.data->end(), [](std::byte b) { return b != std::byte{0}; });
@@ -143,6 +151,10 @@ Result<ValueId> Lowering::Emit(Op op, std::vector<ValueId> inputs, Attrs attrs) 
     constant = constant && (id < 0 || IsConstant(id));
   }
   ZO2_ASSIGN(std::vector<TensorType> out, row.infer(types, attrs));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i] >= 0 && IsWeight(inputs[i]) && !TakesWeight(op, i))
+      return Invalid("operand ", i, " of ", row.name, " is the parameter ", graph_.value(inputs[i]).name,
+                     ", which is not supported");
   if (out.size() != 1) return Internal(row.name, " with ", out.size(), " outputs in the importer");
   if (!IsCountable(out[0].shape)) return Invalid("its result would have more than 2^48 elements");
   ValueId result = -1;

@@ -48,6 +48,7 @@ class Lowering {
   const TensorType& type(ValueId id) const { return graph_.value(id).type; }
   const Shape& shape(ValueId id) const { return graph_.value(id).type.shape; }
   bool IsConstant(ValueId id) const { return graph_.value(id).kind == ValueKind::kConstant; }
+  bool IsWeight(ValueId id) const { return graph_.value(id).kind == ValueKind::kWeight; }
   HostTensor Tensor(ValueId id) const { return {type(id), graph_.value(id).data}; }
   // Elements of an integer constant; an error that names the node where the value is only known at run time.
   Result<std::vector<int64_t>> Ints(ValueId id, const char* what) const;

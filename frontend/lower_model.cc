@@ -8,6 +8,10 @@ namespace {
 
 using List = std::vector<int64_t>;
 
+bool IsMatrix(const Lowering& l, size_t operand) {
+  return l.Has(operand) && l.operands[operand].weight && l.shape(l.operands[operand].id).size() == 2;
+}
+
 // x[..., in] by a 2-d weight, whatever its layout.
 Result<ValueId> Linear(Lowering& l, ValueId x, const NodeOperand& weight, bool flipped, ValueId bias) {
   const bool out_in = weight.transposed != flipped;  // the logical layout is [out, in]
@@ -17,7 +21,7 @@ Result<ValueId> Linear(Lowering& l, ValueId x, const NodeOperand& weight, bool f
 Result<void> MatMul(Lowering& l) {
   ZO2_ASSIGN(ValueId a, l.In(0));
   ValueId y = -1;
-  if (l.Has(1) && l.operands[1].weight && l.shape(l.operands[1].id).size() == 2 && !l.shape(a).empty()) {
+  if (IsMatrix(l, 1) && !l.IsWeight(a) && !l.shape(a).empty()) {
     ZO2_ASSIGN(y, Linear(l, a, l.operands[1], false, -1));
   } else {
     ZO2_ASSIGN(ValueId b, l.In(1));
@@ -45,7 +49,7 @@ Result<void> Gemm(Lowering& l) {
   const double alpha = l.Float("alpha", 1), beta = l.Float("beta", 1);
   ValueId y = -1;
   bool added = !has_c;
-  if (l.Has(1) && l.operands[1].weight && l.shape(l.operands[1].id).size() == 2) {
+  if (IsMatrix(l, 1) && !l.IsWeight(a)) {
     ValueId bias = -1;
     if (has_c && alpha == 1 && beta == 1 && l.operands[2].weight && l.shape(l.operands[2].id).size() == 1) {
       const Shape& w = l.shape(l.operands[1].id);

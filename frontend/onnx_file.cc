@@ -1,10 +1,9 @@
 #include "frontend/onnx_file.h"
 
-#include <onnx/inliner/inliner.h>
-
 #include <charconv>
-#include <exception>
 #include <utility>
+
+#include "frontend/inline_functions.h"
 
 namespace zo2 {
 namespace {
@@ -203,7 +202,7 @@ Result<HostTensor> ReadProto(const TensorProto& proto) {
   }
 }
 
-Result<OnnxFile> OnnxFile::Open(const std::string& path) {
+Result<OnnxFile> OnnxFile::Open(const std::string& path, int64_t max_inlined_nodes) {
   OnnxFile file;
   file.path_ = path;
   file.dir_ = DirName(path);
@@ -236,13 +235,8 @@ Result<OnnxFile> OnnxFile::Open(const std::string& path) {
     if (node.op_type() == "Constant" && node.output_size() == 1)
       constants[node.output(0)] = offsets.nodes[static_cast<size_t>(i)];
   }
-  if (file.model_->functions_size() > 0) {
-    try {
-      onnx::inliner::InlineLocalFunctions(*file.model_, /*convert_version=*/false);
-    } catch (const std::exception& e) {
-      return Invalid(path, " has local functions that cannot be inlined: ", e.what());
-    }
-  }
+  if (auto inlined = InlineFunctions(file.model_.get(), max_inlined_nodes); !inlined.ok())
+    return Error(inlined.status().code(), path, ": ", inlined.status().message());
   for (int i = 0; i < file.graph().initializer_size(); ++i) {
     const TensorProto& proto = file.graph().initializer(i);
     if (file.tensors_.count(proto.name()) > 0)

@@ -40,8 +40,8 @@ struct StoredTensor {
 class OnnxFile {
  public:
   // Reads, parses and checks structure: one main graph, known opset (13 to 24), local functions inlined,
-  // tensors whose sizes agree with their shapes. Does not look at op types.
-  static Result<OnnxFile> Open(const std::string& path);
+  // tensors whose sizes agree with their shapes. Does not look at op types. max_inlined_nodes: see ImportOptions.
+  static Result<OnnxFile> Open(const std::string& path, int64_t max_inlined_nodes = 100000);
 
   const onnx::ModelProto& model() const { return *model_; }
   onnx::ModelProto& mutable_model() { return *model_; }

@@ -23,11 +23,21 @@ Json WeightJson(const PlanWeight& weight) {
           {"lr_mul", weight.lr_mul}};
 }
 
-// Nested no deeper than anything here: a file made to exhaust the stack is no header.
+// What is nested deeper than anything here becomes null: a file made to exhaust the stack does not. (A callback of the
+// parser could do it too, but makes it quadratic in the elements of a list.)
 Json Parse(const std::string& text) {
   constexpr int kDeepest = 16;
-  return Json::parse(
-      text, [](int depth, Json::parse_event_t, Json&) { return depth <= kDeepest; }, /*allow_exceptions=*/false);
+  std::string shallow;
+  int depth = 0;
+  bool quoted = false, escaped = false;
+  for (const char c : text) {
+    if (!quoted && (c == '[' || c == '{') && ++depth == kDeepest + 1) shallow += "null";
+    if (depth <= kDeepest) shallow += c;
+    if (!quoted && (c == ']' || c == '}')) --depth;
+    if (c == '"' && !escaped) quoted = !quoted;
+    escaped = quoted && c == '\\' && !escaped;
+  }
+  return Json::parse(shallow, nullptr, /*allow_exceptions=*/false);
 }
 
 // A value in a sentence.

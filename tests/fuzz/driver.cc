@@ -110,11 +110,12 @@ bool FuzzOne(const Reader& reader, const std::string& folder) {
     Run(reader, Mutant(reader, input, other, random));
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::printf("%-12s %4zu files, %4lld accepted; %7lld mutants, %7lld accepted; %6.1f s; most memory %7zu bytes, "
-              "%5.1f times the input, %3.0f %% of what is allowed\n",
-              reader.name, corpus.size(), static_cast<long long>(whole), static_cast<long long>(mutants),
-              static_cast<long long>(counts.accepted - whole), seconds.count(), counts.most_bytes, counts.most_multiple,
-              100 * counts.most_share);
+  std::printf(
+      "%-12s %4zu files, %4lld accepted; %7lld mutants, %7lld accepted; %6.1f s; most memory %7zu bytes, "
+      "%5.1f times the input, %3.0f %% of what is allowed\n",
+      reader.name, corpus.size(), static_cast<long long>(whole), static_cast<long long>(mutants),
+      static_cast<long long>(counts.accepted - whole), seconds.count(), counts.most_bytes, counts.most_multiple,
+      100 * counts.most_share);
   std::fflush(stdout);
   return whole > 0 && (mutants < 1000 || counts.accepted > whole);
 }
@@ -129,8 +130,11 @@ int Main(int argc, char** argv) {
     for (int i = 2; i < argc; ++i) {
       Result<std::string> input = ReadFile(argv[i]);
       if (!input.ok()) Fail(input.status().message());
+      TotalCounts() = {};
       Run(reader, std::move(*input));
-      std::printf("%s: %s\n", argv[i], "no harm");
+      std::printf("%s: %s; most memory %zu bytes, %.1f times the input, %.0f %% of what is allowed\n", argv[i],
+                  TotalCounts().accepted > 0 ? "accepted" : "refused", TotalCounts().most_bytes,
+                  TotalCounts().most_multiple, 100 * TotalCounts().most_share);
     }
     if (argc > 2 || FuzzOne(reader, ZO2_FUZZ_CORPUS)) continue;
     std::printf("%s: nothing was accepted: the corpus is missing or the harness is broken\n", reader.name);

@@ -1,7 +1,6 @@
-#include "runtime/dataset.h"
-
 #include <algorithm>
 
+#include "runtime/dataset.h"
 #include "tests/fuzz/readers.h"
 #include "tests/tools/tiny_schedules.h"
 
@@ -38,11 +37,16 @@ const Schedule& Model(size_t which) {
 InputFile& FileOf(char kind) {
   static InputFile npy("data.npy"), u16("data.u16"), u32("data.u32"), jsonl("data.jsonl"), tensors("data.safetensors");
   switch (kind) {
-    case 'n': return npy;
-    case '1': return u16;
-    case '2': return u32;
-    case 'j': return jsonl;
-    default: return tensors;
+    case 'n':
+      return npy;
+    case '1':
+      return u16;
+    case '2':
+      return u32;
+    case 'j':
+      return jsonl;
+    default:
+      return tensors;
   }
 }
 

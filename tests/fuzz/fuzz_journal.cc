@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kHeadBytes = 16;
 // The header is held as text and as JSON, twice while two are compared; records are held as they are, in vectors that
 // double.
-constexpr Allowance kAllowance{64 << 10, 128};
+constexpr Allowance kAllowance{64 << 10, 96};
 
 const JournalHeader& Now() {
   static const JournalHeader header =
@@ -77,11 +77,13 @@ int FuzzJournal(const uint8_t* data, size_t size) {
   const size_t record = StepRecordBytes(journal->header.q);
   for (int64_t step = 0; step < journal->steps.steps(); ++step) {
     const StepRecord& at = journal->steps.at(step);
-    Require(at.step == static_cast<uint64_t>(step) && at.q == static_cast<uint32_t>(journal->header.q), "a record out of order");
+    Require(at.step == static_cast<uint64_t>(step) && at.q == static_cast<uint32_t>(journal->header.q),
+            "a record out of order");
     Touch({reinterpret_cast<const std::byte*>(&at), record});
   }
   for (const SnapshotRecord& snapshot : journal->snapshots)
-    Require(snapshot.step >= 0 && snapshot.step <= journal->steps.steps() && snapshot.digest.size() == 64, "a snapshot of no step");
+    Require(snapshot.step >= 0 && snapshot.step <= journal->steps.steps() && snapshot.digest.size() == 64,
+            "a snapshot of no step");
   for (const HeaderUse use : {HeaderUse::kResume, HeaderUse::kWeights}) {
     HeaderDifferences(journal->header, Now(), use);
     Require(HeaderDifferences(journal->header, journal->header, use).empty(), "a header that differs from itself");
@@ -95,10 +97,16 @@ void MutateJournal(std::string* input, Random& random) {
   const size_t at = random.Below(bodies.size());
   switch (bodies.empty() ? 0 : random.Below(6)) {
     case 0:
-    case 1: MutateJson(&parts.header, random); break;
+    case 1:
+      MutateJson(&parts.header, random);
+      break;
     case 2:
-    case 3: MutateBytes(&bodies[at], random); break;
-    case 4: bodies.erase(bodies.begin() + static_cast<long>(at)); break;
+    case 3:
+      MutateBytes(&bodies[at], random);
+      break;
+    case 4:
+      bodies.erase(bodies.begin() + static_cast<long>(at));
+      break;
     default: {
       std::string copy = bodies[at];
       bodies.insert(bodies.begin() + static_cast<long>(random.Below(bodies.size() + 1)), std::move(copy));

@@ -1,5 +1,4 @@
 #include "planner/machine.h"
-
 #include "tests/fuzz/readers.h"
 
 namespace zo2::fuzz {
@@ -22,7 +21,8 @@ int FuzzMachine(const uint8_t* data, size_t size) {
   ++TotalCounts().accepted;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI64})
     Require(machine->GemmFlops(dtype, 64, 1, 4096) > 0, "a rate that is not above 0");
-  Require(machine->compute_threads >= 1 && machine->link_duplex > 0 && machine->link_duplex <= 1, "a field out of range");
+  Require(machine->compute_threads >= 1 && machine->link_duplex > 0 && machine->link_duplex <= 1,
+          "a field out of range");
   const Result<Machine> again = MachineFromJson(MachineToJson(*machine), "again");
   if (!again.ok()) Fail("written as JSON it is refused: " + again.status().message());
   Require(MachineToJson(*again) == MachineToJson(*machine), "written and read again it is another");

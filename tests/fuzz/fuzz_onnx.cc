@@ -4,14 +4,15 @@
 namespace zo2::fuzz {
 namespace {
 
-constexpr int64_t kMaxFoldBytes = 64 << 10;
+constexpr int64_t kMaxFoldBytes = 64 << 10, kMaxInlinedNodes = 500;
 // A node of ten bytes becomes a message, a checked copy of it, nodes of the graph and values. What is folded is counted
 // apart: ImportOptions::max_fold_bytes.
 constexpr Allowance kAllowance{(1 << 20) + 16 * kMaxFoldBytes, 1024};
 
 // y = Relu(x), opset 13.
 constexpr std::string_view kSmallModel(
-    "\x08\x08:3\x0a\x0c\x0a\x01x\x12\x01y\"\x04Relu\x12\x01gZ\x0f\x0a\x01x\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
+    "\x08\x08:"
+    "3\x0a\x0c\x0a\x01x\x12\x01y\"\x04Relu\x12\x01gZ\x0f\x0a\x01x\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
     "b\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
     "B\x04\x0a\x00\x10\x0d",
     61);
@@ -34,6 +35,7 @@ int FuzzOnnx(const uint8_t* data, size_t size) {
   file.Set(bytes);
   LoadOptions options;
   options.import.max_fold_bytes = kMaxFoldBytes;
+  options.import.max_inlined_nodes = kMaxInlinedNodes;
   // What a user would bind who has looked at the model's names.
   if (Contains(bytes, "batch")) options.import.bind["batch"] = 2;
   if (Contains(bytes, "seq")) options.import.bind["seq"] = 3;

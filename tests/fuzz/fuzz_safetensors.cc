@@ -36,10 +36,13 @@ void LayOut(Json* header, std::string* data) {
       continue;
     uint64_t bytes = 1;
     for (const Json& d : tensor["shape"])
-      if (d.is_number_unsigned() && d.get<uint64_t>() <= 1 << 12) bytes = std::min<uint64_t>(bytes * d.get<uint64_t>(), 1 << 14);
+      if (d.is_number_unsigned() && d.get<uint64_t>() <= 1 << 12)
+        bytes = std::min<uint64_t>(bytes * d.get<uint64_t>(), 1 << 14);
     const std::string dtype = tensor.contains("dtype") && tensor["dtype"].is_string() ? tensor["dtype"] : Json("F32");
-    const uint64_t width = dtype.find("64") != std::string::npos ? 8 : dtype.find("32") != std::string::npos ? 4
-                         : dtype.find("16") != std::string::npos ? 2 : 1;
+    const uint64_t width = dtype.find("64") != std::string::npos   ? 8
+                           : dtype.find("32") != std::string::npos ? 4
+                           : dtype.find("16") != std::string::npos ? 2
+                                                                   : 1;
     tensor["data_offsets"] = {at, at + bytes * width};
     at += bytes * width;
     if (at > kMostBytes) break;
@@ -59,7 +62,8 @@ void Look(const std::string& path) {
 
 // What an index may point to.
 void WriteShard() {
-  auto writer = SafetensorsWriter::Create(Folder() + "/shard.safetensors", {{"a", DType::kF32, {2, 3}}, {"b", DType::kU8, {5}}});
+  auto writer =
+      SafetensorsWriter::Create(Folder() + "/shard.safetensors", {{"a", DType::kF32, {2, 3}}, {"b", DType::kU8, {5}}});
   if (!writer.ok() || !writer->Append(std::as_bytes(std::span("twenty-nine bytes in all ...", 29))).ok() ||
       !writer->Finish().ok())
     Fail("cannot write the shard");

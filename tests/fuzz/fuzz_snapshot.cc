@@ -70,9 +70,10 @@ int FuzzSnapshot(const uint8_t* data, size_t size) {
   for (const int32_t w : TrainableWeights(schedule)) {
     const PlanWeight& weight = schedule.weights[static_cast<size_t>(w)];
     std::vector<std::byte> bytes(static_cast<size_t>(NumElements(weight.shape)) * 4);
-    Require(snapshot->Read(w, 0, weight.rows(), 0, weight.cols(), bytes.data()).ok() &&
-                snapshot->Read(w, weight.rows() - 1, weight.rows(), weight.cols() - 1, weight.cols(), bytes.data()).ok(),
-            "a weight of a whole snapshot cannot be read");
+    Require(
+        snapshot->Read(w, 0, weight.rows(), 0, weight.cols(), bytes.data()).ok() &&
+            snapshot->Read(w, weight.rows() - 1, weight.rows(), weight.cols() - 1, weight.cols(), bytes.data()).ok(),
+        "a weight of a whole snapshot cannot be read");
   }
   return 0;
 }
@@ -89,7 +90,8 @@ void RepairSnapshot(std::string* input) {
                               {"journal", "of the journal"},
                               {"seed", std::to_string(kSeed)},
                               {"sha256", digest}};
-    const std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace), data = input->substr(8 + length);
+    const std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace),
+                      data = input->substr(8 + length);
     input->clear();
     Put(static_cast<uint64_t>(text.size()), input);
     *input += text + data;

@@ -27,8 +27,8 @@ void* Allocate(size_t size, size_t alignment) {
   if (ceiling != 0 && (size > size_t{1} << 46 || live.load() + static_cast<int64_t>(size) > ceiling)) {
     limit = 0;
     char text[200];
-    std::snprintf(text, sizeof text, "%zu bytes are wanted beside %lld, with an input of %zu: allowed are %lld",
-                  size, static_cast<long long>(live.load() - live_before), current_input,
+    std::snprintf(text, sizeof text, "%zu bytes are wanted beside %lld, with an input of %zu: allowed are %lld", size,
+                  static_cast<long long>(live.load() - live_before), current_input,
                   static_cast<long long>(ceiling - live_before));
     Fail(text);
   }

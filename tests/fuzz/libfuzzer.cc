@@ -25,7 +25,8 @@ const Reader& TheReader() {
 void Report() {
   const Counts& counts = TotalCounts();
   std::fprintf(stderr, "accepted %lld; most memory %zu bytes, %.1f times the input, %.0f %% of what is allowed\n",
-               static_cast<long long>(counts.accepted), counts.most_bytes, counts.most_multiple, 100 * counts.most_share);
+               static_cast<long long>(counts.accepted), counts.most_bytes, counts.most_multiple,
+               100 * counts.most_share);
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ void Safetensors() {
 }
 
 void Machines() {
-  for (const Machine& machine : {BuiltinMachines()[0], BuiltinMachines()[1]}) Write("machine", machine.name, MachineToJson(machine));
+  for (const Machine& machine : {BuiltinMachines()[0], BuiltinMachines()[1]})
+    Write("machine", machine.name, MachineToJson(machine));
   Machine measured = BuiltinMachines()[0];
   measured.gemm_table = {{DType::kF32, 64, 256, 64, 5e10}, {DType::kBF16, 1, 1, 1, 1e3}};
   measured.calls = {{"linear(f32[4,16,64],f32[256,64],-)", 1.5e-4}, {"add(f32[4],f32[4])", 0}};
@@ -70,8 +71,8 @@ void Journals() {
     options.samples = q;
     const std::string path = Folder() + "/seed" + std::to_string(q) + ".zoj";
     const JournalHeader header =
-        MakeJournalHeader(tiny::MakeSchedule(options), RunParameters{.seed = 7, .eps = 1e-3, .weight_decay = 0.1}, "of the base weights",
-                          {"data.npy", "of the data", "random", 2, false}, "kernels");
+        MakeJournalHeader(tiny::MakeSchedule(options), RunParameters{.seed = 7, .eps = 1e-3, .weight_decay = 0.1},
+                          "of the base weights", {"data.npy", "of the data", "random", 2, false}, "kernels");
     auto writer = JournalWriter::Create(path, header, 0);
     if (!writer.ok()) Fail(writer.status().message());
     std::vector<uint64_t> words(StepRecordBytes(q) / 8);
@@ -79,7 +80,8 @@ void Journals() {
     for (int64_t step = 0; step < 4; ++step) {
       record = {static_cast<uint64_t>(step), 1e-3, static_cast<uint32_t>(q), step == 2};
       for (int i = 0; i < 3 * q; ++i) record.loss_plus()[i] = 0.5 * i;
-      if (!writer->Step(record).ok() || (step % 2 == 1 && !writer->Snapshot({step + 1, static_cast<int>(step / 2), std::string(64, 'd')}).ok()))
+      if (!writer->Step(record).ok() ||
+          (step % 2 == 1 && !writer->Snapshot({step + 1, static_cast<int>(step / 2), std::string(64, 'd')}).ok()))
         Fail(path);
     }
     const std::string bytes = *ReadFile(path);
@@ -93,7 +95,8 @@ void Snapshots() {
   std::string whole = Tensors({{{"W1", DType::kF32, {3, 4}}, values(12)}, {{"b1", DType::kF32, {3}}, values(3)}});
   RepairSnapshot(&whole);
   Write("snapshot", "whole", whole);
-  std::string more = Tensors({{{"W0", DType::kF32, {4, 4}}, values(16)}, {{"W1", DType::kF32, {3, 4}}, values(12)},
+  std::string more = Tensors({{{"W0", DType::kF32, {4, 4}}, values(16)},
+                              {{"W1", DType::kF32, {3, 4}}, values(12)},
                               {{"b1", DType::kF32, {3}}, values(3)}});
   RepairSnapshot(&more);
   Write("snapshot", "more", more);
@@ -115,16 +118,20 @@ void Datasets() {
   Write("dataset", "u16", "10" + BytesOf(short_ids));
   Write("dataset", "u32", "20" + BytesOf(ids));
   Write("dataset", "lines", "j0[1, 2]\n[3]\n\n[5, 0]\n");
-  Write("dataset", "objects", "j0{\"input_ids\": [1, 2], \"labels\": [-100, 2], \"attention_mask\": [1, true]}\n"
-                              "{\"input_ids\": [3], \"labels\": [3], \"attention_mask\": [1], \"more\": 1}\n");
+  Write("dataset", "objects",
+        "j0{\"input_ids\": [1, 2], \"labels\": [-100, 2], \"attention_mask\": [1, true]}\n"
+        "{\"input_ids\": [3], \"labels\": [3], \"attention_mask\": [1], \"more\": 1}\n");
   Write("dataset", "floats", "j1{\"x\": [0.5, 1, -2e3, 4], \"labels\": 2}\n{\"x\": [[1, 2], [3, 4]], \"labels\": 0}\n");
   Write("dataset", "lists", "j5{\"x\": [[1, 2, 3, 4], [5, 6, 7, 8], [1, 1, 1, 1]], \"labels\": [1, 5]}\n");
-  Write("dataset", "tensors", "s1" + Tensors({{{"x", DType::kF32, {2, 4}}, std::string(32, '\x3e')},
-                                              {{"labels", DType::kI64, {2}}, BytesOf(std::vector<int64_t>{2, 0})}}));
-  Write("dataset", "tensors_f16", "s4" + Tensors({{{"x", DType::kF16, {2, 4}}, std::string(16, '\x3e')},
-                                                  {{"labels", DType::kI32, {2}}, BytesOf(std::vector<int32_t>{-100, 0})}}));
-  Write("dataset", "tensors_ids", "s0" + Tensors({{{"input_ids", DType::kI16, {3, 2}}, BytesOf(short_ids)},
-                                                  {{"labels", DType::kI64, {3, 2}}, BytesOf(std::vector<int64_t>{1, 2, -100, 3, 4, 5})}}));
+  Write("dataset", "tensors",
+        "s1" + Tensors({{{"x", DType::kF32, {2, 4}}, std::string(32, '\x3e')},
+                        {{"labels", DType::kI64, {2}}, BytesOf(std::vector<int64_t>{2, 0})}}));
+  Write("dataset", "tensors_f16",
+        "s4" + Tensors({{{"x", DType::kF16, {2, 4}}, std::string(16, '\x3e')},
+                        {{"labels", DType::kI32, {2}}, BytesOf(std::vector<int32_t>{-100, 0})}}));
+  Write("dataset", "tensors_ids",
+        "s0" + Tensors({{{"input_ids", DType::kI16, {3, 2}}, BytesOf(short_ids)},
+                        {{"labels", DType::kI64, {3, 2}}, BytesOf(std::vector<int64_t>{1, 2, -100, 3, 4, 5})}}));
 }
 
 void Plans() {

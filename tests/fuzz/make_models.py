@@ -21,7 +21,8 @@ Transpose Trilu Unsqueeze Where Xor""".split()
 def main(folder):
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        subprocess.run([sys.executable, os.path.join(root, 'tests', 'models', 'make_models.py'), work], check=True, stdout=subprocess.DEVNULL)
+        make = os.path.join(root, 'tests', 'models', 'make_models.py')
+        subprocess.run([sys.executable, make, work], check=True, stdout=subprocess.DEVNULL)
         for name in sorted(os.listdir(work)):
             model = onnx.load(os.path.join(work, name, 'ext', 'model.onnx'), load_external_data=False)
             for tensor in model.graph.initializer:

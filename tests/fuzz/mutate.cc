@@ -35,10 +35,14 @@ std::vector<std::pair<size_t, size_t>> FindStrings(const std::string& text) {
 
 std::string NumberText(Random& random) {
   switch (random.Below(5)) {
-    case 0: return "-" + std::to_string(InterestingNumber(random));
-    case 1: return "1e" + std::to_string(random.Below(400));
-    case 2: return std::to_string(random.Below(100)) + "." + std::to_string(random.Below(100));
-    default: return std::to_string(InterestingNumber(random));
+    case 0:
+      return "-" + std::to_string(InterestingNumber(random));
+    case 1:
+      return "1e" + std::to_string(random.Below(400));
+    case 2:
+      return std::to_string(random.Below(100)) + "." + std::to_string(random.Below(100));
+    default:
+      return std::to_string(InterestingNumber(random));
   }
 }
 
@@ -47,12 +51,18 @@ std::string NumberText(Random& random) {
 uint64_t InterestingNumber(Random& random) {
   const uint64_t power = uint64_t{1} << random.Below(64);
   switch (random.Below(6)) {
-    case 0: return random.Below(4);
-    case 1: return random.Below(64);
-    case 2: return power;
-    case 3: return power - 1;
-    case 4: return ~power + 2;  // 1 - power
-    default: return random.OneIn(4) ? random.Next() : ~power + 1;
+    case 0:
+      return random.Below(4);
+    case 1:
+      return random.Below(64);
+    case 2:
+      return power;
+    case 3:
+      return power - 1;
+    case 4:
+      return ~power + 2;  // 1 - power
+    default:
+      return random.OneIn(4) ? random.Next() : ~power + 1;
   }
 }
 
@@ -65,19 +75,33 @@ void MutateBytes(std::string* bytes, Random& random) {
       bytes->insert(at, inserted);
       break;
     }
-    case 1: (*bytes)[at] = static_cast<char>((*bytes)[at] ^ 1 << random.Below(8)); break;
-    case 2: (*bytes)[at] = static_cast<char>(random.Next()); break;
-    case 3: bytes->erase(at, some); break;
-    case 4: bytes->insert(random.Below(size), bytes->substr(at, some)); break;
-    case 5: bytes->replace(random.Below(size), some, bytes->substr(at, some)); break;
-    case 6: bytes->resize(at); break;
+    case 1:
+      (*bytes)[at] = static_cast<char>((*bytes)[at] ^ 1 << random.Below(8));
+      break;
+    case 2:
+      (*bytes)[at] = static_cast<char>(random.Next());
+      break;
+    case 3:
+      bytes->erase(at, some);
+      break;
+    case 4:
+      bytes->insert(random.Below(size), bytes->substr(at, some));
+      break;
+    case 5:
+      bytes->replace(random.Below(size), some, bytes->substr(at, some));
+      break;
+    case 6:
+      bytes->resize(at);
+      break;
     case 7: {
       const uint64_t number = InterestingNumber(random);
       const size_t width = size_t{1} << random.Below(4);
       std::memcpy(bytes->data() + at, &number, std::min(width, size - at));
       break;
     }
-    default: (*bytes)[at] = static_cast<char>((*bytes)[at] + (random.OneIn(2) ? 1 : -1)); break;
+    default:
+      (*bytes)[at] = static_cast<char>((*bytes)[at] + (random.OneIn(2) ? 1 : -1));
+      break;
   }
   if (bytes->size() > kMostBytes) bytes->resize(kMostBytes);
 }
@@ -114,7 +138,8 @@ void MutateText(std::string* text, Random& random) {
       return;
     }
     case 4: {
-      constexpr const char* kWords[] = {"null", "true", "[]", "{}", "[[", "}}", "\"\"", ",", ":", "NaN", "\\u0000", "\n"};
+      constexpr const char* kWords[] = {"null", "true", "[]", "{}",  "[[",      "}}",
+                                        "\"\"", ",",    ":",  "NaN", "\\u0000", "\n"};
       text->insert(random.Below(text->size() + 1), kWords[random.Below(std::size(kWords))]);
       return;
     }

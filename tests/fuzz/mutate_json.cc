@@ -24,14 +24,22 @@ void Collect(Json* value, Json* parent, int depth, std::vector<Node>* out) {
 
 Json Scalar(Random& random) {
   switch (random.Below(8)) {
-    case 0: return nullptr;
-    case 1: return random.OneIn(2);
-    case 2: return static_cast<int64_t>(InterestingNumber(random));
-    case 3: return static_cast<double>(static_cast<int64_t>(InterestingNumber(random))) * 0.5;
-    case 4: return std::ldexp(1.0, static_cast<int>(random.Below(2000)) - 1000);
-    case 5: return std::string(random.Below(12), static_cast<char>('a' + random.Below(26)));
-    case 6: return random.OneIn(2) ? Json::array() : Json::object();
-    default: return InterestingNumber(random);
+    case 0:
+      return nullptr;
+    case 1:
+      return random.OneIn(2);
+    case 2:
+      return static_cast<int64_t>(InterestingNumber(random));
+    case 3:
+      return static_cast<double>(static_cast<int64_t>(InterestingNumber(random))) * 0.5;
+    case 4:
+      return std::ldexp(1.0, static_cast<int>(random.Below(2000)) - 1000);
+    case 5:
+      return std::string(random.Below(12), static_cast<char>('a' + random.Below(26)));
+    case 6:
+      return random.OneIn(2) ? Json::array() : Json::object();
+    default:
+      return InterestingNumber(random);
   }
 }
 
@@ -49,16 +57,21 @@ void Change(Json* root, Random& random) {
   const auto any = [&]() -> Node& { return nodes[random.Below(nodes.size())]; };
   Node node = any();
   switch (random.Below(9)) {
-    case 0: *node.value = Scalar(random); break;
-    case 1: *node.value = Json(*any().value); break;
+    case 0:
+      *node.value = Scalar(random);
+      break;
+    case 1:
+      *node.value = Json(*any().value);
+      break;
     case 2:
       if (node.parent != nullptr) Remove(node);
       break;
     case 3: {
       Json copy = *any().value;
       if (node.value->is_array()) {
-        node.value->insert(node.value->begin() + static_cast<Json::difference_type>(random.Below(node.value->size() + 1)),
-                           std::move(copy));
+        node.value->insert(
+            node.value->begin() + static_cast<Json::difference_type>(random.Below(node.value->size() + 1)),
+            std::move(copy));
       } else if (node.value->is_object()) {
         (*node.value)[std::string(1 + random.Below(3), static_cast<char>('a' + random.Below(26)))] = std::move(copy);
       }

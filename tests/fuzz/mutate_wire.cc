@@ -111,13 +111,18 @@ void Change(std::vector<WireField>* root, Random& random) {
   const Place place = places[random.Below(places.size())];
   WireField& field = place.field();
   switch (random.Below(8)) {
-    case 0: place.list->erase(place.list->begin() + static_cast<long>(place.index)); break;
+    case 0:
+      place.list->erase(place.list->begin() + static_cast<long>(place.index));
+      break;
     case 1: {
       WireField copy = field;
-      place.list->insert(place.list->begin() + static_cast<long>(random.Below(place.list->size() + 1)), std::move(copy));
+      place.list->insert(place.list->begin() + static_cast<long>(random.Below(place.list->size() + 1)),
+                         std::move(copy));
       break;
     }
-    case 2: std::swap(field, (*place.list)[random.Below(place.list->size())]); break;
+    case 2:
+      std::swap(field, (*place.list)[random.Below(place.list->size())]);
+      break;
     case 3: {  // moved in from a like field of any message
       WireField copy = Like(places, place, random).field();
       if (random.OneIn(2)) {
@@ -127,7 +132,9 @@ void Change(std::vector<WireField>* root, Random& random) {
       }
       break;
     }
-    case 4: field.number = static_cast<uint32_t>(1 + random.Below(20)); break;
+    case 4:
+      field.number = static_cast<uint32_t>(1 + random.Below(20));
+      break;
     default:
       if (field.type != 2) {
         field.value = random.OneIn(3) ? field.value + random.Below(5) - 2 : InterestingNumber(random);
