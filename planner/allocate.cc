@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <numeric>
-#include <random>
 
+#include "planner/allocate_search.h"
 #include "planner/arith.h"
 
 namespace zo2 {
 namespace {
 
-constexpr double kWork = 1e7;  // pairs of items looked at by the local search
+constexpr double kWork = 1e8;  // of the search, see allocate_search.h: about a second at most
 
 uint64_t LowerBound(std::span<const ArenaItem> items) {
   std::vector<std::pair<int64_t, int64_t>> events;  // time, change; ends sort before begins
@@ -51,33 +51,23 @@ ArenaPacking Place(std::span<const ArenaItem> items, const std::vector<size_t>& 
   return out;
 }
 
-// Local search over orders: an item at the top of the packing moves to an earlier place. A fixed sequence of random
-// numbers, a fixed amount of work.
-void Improve(std::span<const ArenaItem> items, uint64_t bound, std::vector<size_t> order, ArenaPacking* best) {
-  if (items.size() < 2 || best->height <= bound) return;
-  const auto n = static_cast<double>(items.size());
-  const int rounds = static_cast<int>(std::clamp(kWork / (n * n), 0.0, 4000.0));
-  std::mt19937 random(1);
-  uint64_t current = best->height;
-  std::vector<uint64_t> offsets = best->offsets;
-  for (int round = 0; round < rounds && best->height > bound; ++round) {
-    std::vector<size_t> top;  // places in the order of items that reach near the top
-    for (size_t p = 1; p < order.size(); ++p)
-      if (offsets[order[p]] + items[order[p]].size >= current - current / 64) top.push_back(p);
-    if (top.empty()) return;
-    size_t from = top[random() % top.size()], to = random() % from;
-    std::vector<size_t> next = order;
-    std::rotate(next.begin() + static_cast<ptrdiff_t>(to), next.begin() + static_cast<ptrdiff_t>(from),
-                next.begin() + static_cast<ptrdiff_t>(from) + 1);
-    ArenaPacking packing = Place(items, next);
-    if (packing.height > current + current / 256) continue;  // sideways and a little uphill is allowed
-    current = packing.height;
-    order = std::move(next);
-    offsets = packing.offsets;
-    if (packing.height < best->height) {
-      best->height = packing.height;
-      best->offsets = std::move(packing.offsets);
+// Branch and bound for the lower bound itself; where that is too much, for heights halfway to the best known.
+void Search(std::span<const ArenaItem> items, ArenaPacking* best) {
+  double work = kWork;
+  uint64_t low = best->lower_bound, target = low;
+  while (work > 0 && low < best->height) {
+    double share = work / 2;
+    const double before = share;
+    std::vector<uint64_t> offsets;
+    if (PackWithin(items, target, &share, &offsets) == PackAnswer::kPacked) {
+      best->offsets = std::move(offsets);
+      best->height = 0;
+      for (size_t i = 0; i < items.size(); ++i) best->height = std::max(best->height, best->offsets[i] + items[i].size);
+    } else {
+      low = target + 1;  // impossible, or too hard
     }
+    work -= before - share + kWork / 64;
+    target = low + (best->height - low) / 2;
   }
 }
 
@@ -87,7 +77,6 @@ ArenaPacking AllocateArena(std::span<const ArenaItem> items) {
   uint64_t bound = LowerBound(items);
   ArenaPacking best;
   best.height = UINT64_MAX;
-  std::vector<size_t> best_order;
   auto length = [&](size_t i) { return static_cast<double>(items[i].end - items[i].begin); };
   auto size = [&](size_t i) { return static_cast<double>(items[i].size); };
   for (int rule = 0; rule < 4 && best.height > bound; ++rule) {
@@ -102,13 +91,10 @@ ArenaPacking AllocateArena(std::span<const ArenaItem> items) {
       }
     });
     ArenaPacking packing = Place(items, order);
-    if (packing.height < best.height) {
-      best = std::move(packing);
-      best_order = std::move(order);
-    }
+    if (packing.height < best.height) best = std::move(packing);
   }
   best.lower_bound = bound;
-  Improve(items, bound, std::move(best_order), &best);
+  if (best.height > bound) Search(items, &best);
   return best;
 }
 

@@ -11,8 +11,8 @@ namespace zo2 {
 namespace {
 
 // Small programs are quick to simulate: the more of them are. Instructions emitted and simulated, and programs.
-constexpr int64_t kInstructions = 300000, kLeast = 4, kMost = 32;
-constexpr int64_t kRefineInstructions = 150000, kRefineMost = 100;
+constexpr int64_t kInstructions = 150000, kLeast = 4, kMost = 32;
+constexpr int64_t kRefineInstructions = 150000, kRefineLeast = 10, kRefineMost = 100;
 constexpr double kNearBound = 1.01;  // times the bound: nothing better is looked for
 constexpr int kNear = 6;             // places in the order of use that count as near
 
@@ -70,6 +70,7 @@ Decision Neighbour(const PlanInput& in, const Decision& from, std::mt19937& rand
 // Local search by simulation, a fixed sequence of random numbers and a fixed amount of work.
 void Refine(const PlanInput& in, const Demand& demand, double enough, std::vector<Rival>* rivals, Chosen* best) {
   const int64_t rounds = std::min(kRefineMost, kRefineInstructions / std::max<int64_t>(1, demand.instructions));
+  if (rounds < kRefineLeast) return;
   const double before = best->simulation.period;
   const uint64_t limit = in.options->resident.value_or(UINT64_MAX);
   std::mt19937 random(1);

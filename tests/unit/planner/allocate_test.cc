@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <random>
 #include <sstream>
 #include <string>
+
+#include "planner/allocate_search.h"
 
 namespace zo2 {
 namespace {
@@ -49,8 +53,80 @@ TEST(Allocate, RandomInstances) {
   }
 }
 
-// MiniMalloc's published instances fit 1048576; how close is best fit? The ratio is printed, and bounded loosely.
-TEST(Allocate, MiniMallocInstances) {
+// The least height of a few items, by every order of placing each at rest on those before; `least`: found so far.
+void TryOrders(const std::vector<ArenaItem>& items, std::vector<uint64_t>* offsets, std::vector<bool>* placed, uint64_t height, uint64_t* least) {
+  if (height >= *least) return;
+  bool all = true;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if ((*placed)[i]) continue;
+    all = false;
+    uint64_t at = 0;
+    for (size_t j = 0; j < items.size(); ++j)
+      if ((*placed)[j] && items[i].begin < items[j].end && items[j].begin < items[i].end) at = std::max(at, (*offsets)[j] + items[j].size);
+    (*placed)[i] = true;
+    (*offsets)[i] = at;
+    TryOrders(items, offsets, placed, std::max(height, at + items[i].size), least);
+    (*placed)[i] = false;
+  }
+  if (all) *least = height;
+}
+
+TEST(Allocate, TheSearchAgreesWithAllOrdersOfAFewItems) {
+  std::mt19937 random(3);
+  int above = 0;  // instances that do not reach the lower bound
+  for (int round = 0; round < 300; ++round) {
+    std::vector<ArenaItem> items(random() % 8 + 1);
+    for (ArenaItem& i : items) {
+      i.begin = static_cast<int64_t>(random() % 7);
+      i.end = i.begin + 1 + static_cast<int64_t>(random() % 5);
+      i.size = 1 + random() % (round % 2 == 0 ? 4 : 40);
+    }
+    if (round % 10 == 0) {
+      // One that cannot reach its lower bound of 7 (few can't), in any order, size and direction of time.
+      items = {{0, 2, 3}, {0, 3, 1}, {0, 1, 3}, {1, 3, 1}, {1, 4, 1}, {1, 2, 1}, {2, 3, 2}, {2, 4, 2}, {3, 4, 4}};
+      std::shuffle(items.begin(), items.end(), random);
+      const uint64_t scale = 1 + random() % 9;
+      const bool mirrored = random() % 2 == 0;
+      for (ArenaItem& i : items) {
+        i.size *= scale;
+        if (mirrored) i = {4 - i.end, 4 - i.begin, i.size};
+      }
+    }
+    std::vector<uint64_t> offsets(items.size());
+    std::vector<bool> placed(items.size());
+    uint64_t least = UINT64_MAX;
+    TryOrders(items, &offsets, &placed, 0, &least);
+    ArenaPacking p = AllocateArena(items);
+    Check(items, p);
+    EXPECT_EQ(p.height, least) << "round " << round;
+    above += least > p.lower_bound;
+    double work = 1e6;
+    EXPECT_EQ(PackWithin(items, least, &work, &offsets), PackAnswer::kPacked);
+    EXPECT_EQ(PackWithin(items, least - 1, &work, &offsets), PackAnswer::kImpossible);
+  }
+  std::printf("  %d of 300 instances cannot reach their lower bound\n", above);
+  EXPECT_EQ(above, 30);
+}
+
+TEST(Allocate, GivesUpAfterItsWork) {
+  std::mt19937 random(5);
+  std::vector<ArenaItem> items(200);
+  for (ArenaItem& i : items) {
+    i.begin = static_cast<int64_t>(random() % 300);
+    i.end = i.begin + 1 + static_cast<int64_t>(random() % 90);
+    i.size = random() % 100000 + 1;
+  }
+  std::vector<uint64_t> offsets;
+  double work = 1e5;
+  const uint64_t bound = AllocateArena(items).lower_bound;
+  EXPECT_EQ(PackWithin(items, bound, &work, &offsets), PackAnswer::kGaveUp);
+  EXPECT_LE(work, 0);
+  work = 1e5;
+  EXPECT_EQ(PackWithin(items, bound / 2, &work, &offsets), PackAnswer::kImpossible);
+}
+
+// MiniMalloc's published instances fit 1048576 exactly; best fit needs 1.2 to 1.4 times that.
+TEST(Allocate, MiniMallocInstancesFitTheirCapacity) {
   bool any = false;
   for (char name = 'A'; name <= 'K'; ++name) {
     std::ifstream in(std::string(ZO2_SHARED_DIR) + "/minimalloc/" + name + ".1048576.csv");
@@ -64,10 +140,12 @@ TEST(Allocate, MiniMallocInstances) {
       ASSERT_EQ(std::sscanf(line.c_str(), "%lld,%lld,%lld,%lld", &id, &lower, &upper, &size), 4) << line;
       items.push_back({lower, upper, static_cast<uint64_t>(size), 1});
     }
+    const auto start = std::chrono::steady_clock::now();
     ArenaPacking p = AllocateArena(items);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     Check(items, p);
-    std::printf("  %c: %zu items, %.3f of the capacity they can be packed into\n", name, items.size(), static_cast<double>(p.height) / 1048576);
-    EXPECT_LT(static_cast<double>(p.height) / 1048576, 1.45);
+    std::printf("  %c: %zu items, %.4f of the capacity in %.0f ms\n", name, items.size(), static_cast<double>(p.height) / 1048576, 1e3 * seconds);
+    EXPECT_LE(p.height, 1048576u) << name;
   }
   if (!any) GTEST_SKIP() << "no MiniMalloc instances under " << ZO2_SHARED_DIR;
 }
