@@ -84,10 +84,14 @@ ArenaPacking AllocateArena(std::span<const ArenaItem> items) {
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
       switch (rule) {
-        case 0: return size(a) != size(b) ? size(a) > size(b) : length(a) > length(b);
-        case 1: return size(a) * length(a) > size(b) * length(b);
-        case 2: return length(a) != length(b) ? length(a) > length(b) : size(a) > size(b);
-        default: return items[a].begin != items[b].begin ? items[a].begin < items[b].begin : size(a) > size(b);
+        case 0:
+          return size(a) != size(b) ? size(a) > size(b) : length(a) > length(b);
+        case 1:
+          return size(a) * length(a) > size(b) * length(b);
+        case 2:
+          return length(a) != length(b) ? length(a) > length(b) : size(a) > size(b);
+        default:
+          return items[a].begin != items[b].begin ? items[a].begin < items[b].begin : size(a) > size(b);
       }
     });
     ArenaPacking packing = Place(items, order);

@@ -1,10 +1,10 @@
 // Packs buffers with lifetimes into one arena.
 //
 // Dynamic storage allocation: items with a half-open lifetime [begin, end) and a size get offsets so that two items
-// that live at the same time share no byte; the height reached is to be small. NP-hard. Best fit in several orders comes
-// first; where that is above the lower bound (the most bytes that live at once), an exact search (allocate_search.h) looks
-// for packings at the bound and between. It stops after a fixed amount of work, never by the clock: the same items always
-// get the same offsets.
+// that live at the same time share no byte; the height reached is to be small. NP-hard. Best fit in several orders
+// comes first; where that is above the lower bound (the most bytes that live at once), an exact search
+// (allocate_search.h) looks for packings at the bound and between. It stops after a fixed amount of work, never by the
+// clock: the same items always get the same offsets.
 #ifndef ZO2_PLANNER_ALLOCATE_H_
 #define ZO2_PLANNER_ALLOCATE_H_
 

@@ -12,16 +12,17 @@ namespace zo2 {
 namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max() / 4;
-constexpr int kPushRounds = 2;     // of items pushing one another up
-constexpr size_t kSections = 4;    // looked at closely in each node
-constexpr int64_t kNodes = 500;    // before the search starts anew
-constexpr int kRules = 6;          // orders of preference
-constexpr double kNoise = 0.5;     // in preferences
+constexpr int kPushRounds = 2;   // of items pushing one another up
+constexpr size_t kSections = 4;  // looked at closely in each node
+constexpr int64_t kNodes = 500;  // before the search starts anew
+constexpr int kRules = 6;        // orders of preference
+constexpr double kNoise = 0.5;   // in preferences
 
 // Sizes and offsets in units of the alignment.
 class Packer {
  public:
-  Packer(std::span<const ArenaItem> items, uint64_t unit, int64_t capacity, double* work) : capacity_(capacity), work_(work) {
+  Packer(std::span<const ArenaItem> items, uint64_t unit, int64_t capacity, double* work)
+      : capacity_(capacity), work_(work) {
     std::map<int64_t, std::pair<bool, bool>> events;  // time -> something begins, ends
     for (const ArenaItem& i : items) {
       events[i.begin].first = true;
@@ -38,7 +39,8 @@ class Packer {
     rest_at_start_.assign(begins.size(), 0);
     for (const ArenaItem& i : items) {
       // The sections whose last beginning it lives at.
-      auto first = std::lower_bound(begins.begin(), begins.end(), i.begin), last = std::lower_bound(begins.begin(), begins.end(), i.end);
+      auto first = std::lower_bound(begins.begin(), begins.end(), i.begin),
+           last = std::lower_bound(begins.begin(), begins.end(), i.end);
       items_.push_back({static_cast<int>(first - begins.begin()), static_cast<int>(last - begins.begin()),
                         static_cast<int64_t>(AlignUp(i.size, unit) / unit), static_cast<double>(i.end - i.begin)});
       for (int s = items_.back().first; s < items_.back().last; ++s) rest_at_start_[Ix(s)] += items_.back().size;
@@ -266,7 +268,8 @@ class Packer {
       const int64_t top = view.rest + item.size;
       if (top >= below) continue;
       bool free = true;
-      for (const View& o : *views) free = free && (o.chosen || o.least >= top || !items_[Ix(o.item)].Overlaps(item.first, item.last));
+      for (const View& o : *views)
+        free = free && (o.chosen || o.least >= top || !items_[Ix(o.item)].Overlaps(item.first, item.last));
       if (free) below = top;
     }
     for (size_t v : c.set) {
@@ -290,9 +293,12 @@ class Packer {
     for (size_t v : *branch) {
       const Item& item = items_[Ix(views[v].item)];
       const int64_t top = views[v].rest + item.size;
-      auto wall = [&](int s) { return s < 0 || s >= static_cast<int>(rest_.size()) || rest_[Ix(s)] == 0 ? capacity_ : floor_[Ix(s)]; };
+      auto wall = [&](int s) {
+        return s < 0 || s >= static_cast<int>(rest_.size()) || rest_[Ix(s)] == 0 ? capacity_ : floor_[Ix(s)];
+      };
       int fit = 0;
-      for (int64_t height : {wall(item.first - 1), wall(item.last)}) fit += (height > views[v].rest) + 2 * (height == top);
+      for (int64_t height : {wall(item.first - 1), wall(item.last)})
+        fit += (height > views[v].rest) + 2 * (height == top);
       const double noise = 1 + kNoise * static_cast<double>(random_() % 1024) / 1024;
       keys.push_back({{static_cast<double>(16 * views[v].rest - fit), -preference_[Ix(views[v].item)] * noise}, v});
     }
@@ -317,7 +323,8 @@ class Packer {
 
 }  // namespace
 
-PackAnswer PackWithin(std::span<const ArenaItem> items, uint64_t capacity, double* work, std::vector<uint64_t>* offsets) {
+PackAnswer PackWithin(std::span<const ArenaItem> items, uint64_t capacity, double* work,
+                      std::vector<uint64_t>* offsets) {
   uint64_t unit = 1, common = 0;
   for (const ArenaItem& i : items) unit = std::max(unit, i.align);
   // Sizes in common units: as large as they can be.

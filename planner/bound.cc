@@ -74,7 +74,8 @@ struct Load {
 
 // The least sum of one of the loads when `room` bytes are resident, tiles split at will: a continuous knapsack.
 double LeastSum(std::vector<Load> loads, double room, double Load::*load) {
-  std::sort(loads.begin(), loads.end(), [&](const Load& a, const Load& b) { return a.*load * b.bytes > b.*load * a.bytes; });
+  std::sort(loads.begin(), loads.end(),
+            [&](const Load& a, const Load& b) { return a.*load * b.bytes > b.*load * a.bytes; });
   double sum = 0;
   for (const Load& l : loads) {
     const double kept = std::clamp(room, 0.0, l.bytes);
@@ -103,7 +104,8 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
     if (tile.trainable) {
       l.down = in.cost->Download(tile.bytes);
       l.down_wire = l.down - in.cost->Download(0);
-      l.normals = in.cost->Prepare(tile, p.weights, 2, 2, true, false) - in.cost->Prepare(tile, p.weights, 1, 2, true, false);
+      l.normals =
+          in.cost->Prepare(tile, p.weights, 2, 2, true, false) - in.cost->Prepare(tile, p.weights, 1, 2, true, false);
     }
     loads.push_back(l);
     all += l.bytes;
@@ -134,7 +136,9 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
   Point best = at(forced > 0 ? forced : 1);
   for (int k = 1; forced == 0 && k < kMaxPeriod; ++k) {
     Point x = at(k), y = at(k + 1);
-    auto mix = [&](double f) { return Point{x.compute + f * (y.compute - x.compute), x.up + f * (y.up - x.up), x.down + f * (y.down - x.down)}; };
+    auto mix = [&](double f) {
+      return Point{x.compute + f * (y.compute - x.compute), x.up + f * (y.up - x.up), x.down + f * (y.down - x.down)};
+    };
     for (auto link : {&Point::up, &Point::down}) {
       double gap = x.compute - x.*link, change = (y.compute - x.compute) - (y.*link - x.*link);
       double f = change != 0 ? std::clamp(-gap / change, 0.0, 1.0) : 0;

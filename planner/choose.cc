@@ -33,7 +33,8 @@ Rival RowOf(const std::string& name, const Chosen& s) {
   Rival r;
   const Decision& d = s.candidate.decision;
   r.name = name;
-  if (d.slots > 0 && !d.block_granular) r.name += " S=" + std::to_string(d.slots) + " K=" + std::to_string(d.writeback_every);
+  if (d.slots > 0 && !d.block_granular)
+    r.name += " S=" + std::to_string(d.slots) + " K=" + std::to_string(d.writeback_every);
   r.feasible = true;
   r.period = s.simulation.period;
   r.device_bytes = s.schedule.arenas[0].bytes;
@@ -85,7 +86,8 @@ void Refine(const PlanInput& in, const Demand& demand, double enough, std::vecto
   }
   if (best->simulation.period >= before) return;
   char text[80];
-  std::snprintf(text, sizeof text, "refined: a local search by simulation made the step %.1f %% shorter", 100 * (1 - best->simulation.period / before));
+  std::snprintf(text, sizeof text, "refined: a local search by simulation made the step %.1f %% shorter",
+                100 * (1 - best->simulation.period / before));
   best->candidate.causes = ExplainGreedy(in, best->candidate.decision);
   best->candidate.causes.push_back(text);
   rivals->push_back(RowOf("greedy, refined", *best));
@@ -94,7 +96,8 @@ void Refine(const PlanInput& in, const Demand& demand, double enough, std::vecto
 }  // namespace
 
 Result<Chosen> Choose(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals) {
-  const auto most = static_cast<int>(std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost));
+  const auto most =
+      static_cast<int>(std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost));
   const bool automatic = in.options->strategy == "auto";
   std::vector<std::string> names = {automatic ? "greedy" : in.options->strategy};
   for (const char* trivial : {"resident", "stream", "zo2"})
@@ -122,7 +125,8 @@ Result<Chosen> Choose(const PlanInput& in, const Demand& demand, std::vector<Riv
       }
       rivals->push_back(RowOf(names[i], *scored));
       const bool may_win = i == 0 || (automatic && !forced);
-      if (may_win && (!best || scored->simulation.period < best->simulation.period * (1 - 1e-9))) best = std::move(*scored);
+      if (may_win && (!best || scored->simulation.period < best->simulation.period * (1 - 1e-9)))
+        best = std::move(*scored);
     }
     if (i == 0 && best && best->candidate.decision.strategy == "greedy" && best->candidate.decision.slots > 0)
       Refine(in, demand, enough, rivals, &*best);

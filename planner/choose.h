@@ -16,11 +16,11 @@ namespace zo2 {
 
 // A plan that was considered: the winner's rivals in the report.
 struct Rival {
-  std::string name;        // "resident", "stream", "zo2", "greedy S=3 K=1", ...
+  std::string name;  // "resident", "stream", "zo2", "greedy S=3 K=1", ...
   bool feasible = false;
-  double period = 0;       // simulated, seconds
+  double period = 0;  // simulated, seconds
   uint64_t device_bytes = 0;
-  std::string why;         // infeasible: the sentence
+  std::string why;  // infeasible: the sentence
 };
 
 struct Chosen {

@@ -16,9 +16,17 @@ std::vector<int64_t> Strides(const Shape& shape) {
 
 class ProgramEmitter {
  public:
-  ProgramEmitter(const PlanInput& in, const Decision& d, const Placement& place, const Schedule& tables, Purpose purpose)
-      : in_(in), graph_(*in.graph), partition_(*in.partition), d_(d), place_(place), s_(tables), roots_(RootValues(*in.graph)),
-        p_(NewProgram(purpose)), tiles_(in, d, place.slots, tables, &p_) {
+  ProgramEmitter(const PlanInput& in, const Decision& d, const Placement& place, const Schedule& tables,
+                 Purpose purpose)
+      : in_(in),
+        graph_(*in.graph),
+        partition_(*in.partition),
+        d_(d),
+        place_(place),
+        s_(tables),
+        roots_(RootValues(*in.graph)),
+        p_(NewProgram(purpose)),
+        tiles_(in, d, place.slots, tables, &p_) {
     p_.record = place.record;
   }
 
@@ -82,7 +90,7 @@ class ProgramEmitter {
 
   // ---- calls ----
 
-  struct Held {  // where a call finds a tile
+  struct Held {                     // where a call finds a tile
     BufferId buffer[2] = {-1, -1};  // per branch of the pass; [1] as [0] for frozen tiles
     enum { kBranchForm, kSlotForm, kMasterForm } form = kBranchForm;
     InSlot slot;
@@ -168,7 +176,8 @@ class ProgramEmitter {
         i.first_part = k == 0;
         i.last_part = k + 1 == parts;
         i.seconds = seconds;
-        for (size_t o = 0; o < node.inputs.size(); ++o) i.operands.push_back(Input(node, static_cast<int>(o), b, k, i, held));
+        for (size_t o = 0; o < node.inputs.size(); ++o)
+          i.operands.push_back(Input(node, static_cast<int>(o), b, k, i, held));
         for (ValueId out : node.outputs) i.operands.push_back(Output(node, out, b, i));
         i.operands.push_back(State(id, b, i));
         i.operands.push_back(Workspace(id, i));
@@ -216,7 +225,9 @@ class ProgramEmitter {
       const Held& h = held.at(part.tile);
       const Segment& seg = tile(part.tile).segments[Ix(part.segment)];
       op.buffer = h.buffer[b];
-      op.offset = h.form == Held::kBranchForm ? seg.branch_offset : h.form == Held::kSlotForm ? seg.wire_offset : seg.offset;
+      op.offset = h.form == Held::kBranchForm ? seg.branch_offset
+                  : h.form == Held::kSlotForm ? seg.wire_offset
+                                              : seg.offset;
       op.tile = part.tile;
       op.segment = part.segment;
       return op;
@@ -268,7 +279,8 @@ class ProgramEmitter {
     auto it = layout_->state.find(id);
     if (it == layout_->state.end()) return Operand();
     int index = it->second[Ix(b)];
-    return Bytes(temp(index), layout_->temps[Ix(index)].bytes, i.first_part ? AccessMode::kWrite : AccessMode::kReadWrite);
+    return Bytes(temp(index), layout_->temps[Ix(index)].bytes,
+                 i.first_part ? AccessMode::kWrite : AccessMode::kReadWrite);
   }
   Operand Workspace(NodeId id, const Instruction& i) const {
     auto it = layout_->workspace.find(id);
@@ -303,7 +315,8 @@ class ProgramEmitter {
     Instruction i;
     i.kind = InstrKind::kGradient;
     const uint64_t record = StepRecordBytes(p_.samples);
-    i.operands = {Bytes(p_.control, sizeof(StepControl), AccessMode::kRead), Bytes(p_.record, record, AccessMode::kWrite)};
+    i.operands = {Bytes(p_.control, sizeof(StepControl), AccessMode::kRead),
+                  Bytes(p_.record, record, AccessMode::kWrite)};
     for (size_t b = 0; b < p_.branches.size(); ++b) {
       for (BufferId buffer : {p_.loss_sum[b], p_.loss_count[b]}) {
         Operand o;
@@ -376,7 +389,8 @@ Program EmitProgram(const PlanInput& input, const Decision& decision, const Layo
   return ProgramEmitter(input, decision, placement, tables, layout.purpose).Forward(layout, staged);
 }
 
-Program EmitFlush(const PlanInput& input, const Decision& decision, const Placement& placement, const Schedule& tables) {
+Program EmitFlush(const PlanInput& input, const Decision& decision, const Placement& placement,
+                  const Schedule& tables) {
   return ProgramEmitter(input, decision, placement, tables, Purpose::kFlush).Flush();
 }
 

@@ -15,8 +15,8 @@ Operand Bytes(BufferId buffer, uint64_t bytes, AccessMode access, uint64_t offse
   return o;
 }
 
-TileEmitter::TileEmitter(const PlanInput& in, const Decision& d, const std::vector<BufferId>& slots, const Schedule& tables,
-                         Program* program)
+TileEmitter::TileEmitter(const PlanInput& in, const Decision& d, const std::vector<BufferId>& slots,
+                         const Schedule& tables, Program* program)
     : in_(in), d_(d), slot_buffers_(slots), s_(tables), p_(*program) {
   p_.lanes.resize(3);
   p_.lanes[kCompute].kind = LaneKind::kCompute;
@@ -49,7 +49,9 @@ void TileEmitter::AddEdge(LaneId from_lane, int32_t from, LaneId to_lane, int32_
   p_.edges.push_back({from_lane, from, to_lane, to, back});
 }
 
-int32_t TileEmitter::Last(LaneId lane) const { return static_cast<int32_t>(p_.lanes[Ix(lane)].instructions.size()) - 1; }
+int32_t TileEmitter::Last(LaneId lane) const {
+  return static_cast<int32_t>(p_.lanes[Ix(lane)].instructions.size()) - 1;
+}
 
 InSlot TileEmitter::Upload(TileId id) {
   const int64_t number = num_uploads_++;
@@ -137,7 +139,8 @@ void TileEmitter::EndBlock() {
     i.kind = InstrKind::kCopy;
     i.tile = w.tile;
     i.residues = due_[Ix(w.tile)];
-    i.operands = {Bytes(slot_buffers_[Ix(w.slot)], t.bytes, AccessMode::kRead), Bytes(t.master, t.bytes, AccessMode::kWrite)};
+    i.operands = {Bytes(slot_buffers_[Ix(w.slot)], t.bytes, AccessMode::kRead),
+                  Bytes(t.master, t.bytes, AccessMode::kWrite)};
     int32_t index = Add(kDown, std::move(i));
     AddEdge(kCompute, d_.block_granular ? Last(kCompute) : w.prepare, kDown, index);
     down_[Ix(w.tile)] = index;
@@ -177,7 +180,8 @@ void TileEmitter::PriceCopies() {
   double seconds[3] = {0, 0, 0};  // on the wire, per iteration
   auto wire = [&](LaneId lane, const Instruction& i) {
     const uint64_t bytes = i.operands[0].type.bytes();
-    return lane == kUp ? in_.cost->Upload(bytes) - in_.cost->Upload(0) : in_.cost->Download(bytes) - in_.cost->Download(0);
+    return lane == kUp ? in_.cost->Upload(bytes) - in_.cost->Upload(0)
+                       : in_.cost->Download(bytes) - in_.cost->Download(0);
   };
   auto for_copies = [&](auto&& visit) {
     for (LaneId lane : {kUp, kDown})
@@ -192,7 +196,8 @@ void TileEmitter::PriceCopies() {
   const double both = std::min(seconds[kUp], seconds[kDown]);
   for_copies([&](LaneId lane, Instruction& i) {
     const double busy = both > 0 ? both / seconds[lane] : 0;
-    i.seconds = lane == kUp ? in_.cost->Upload(i.operands[0].type.bytes(), busy) : in_.cost->Download(i.operands[0].type.bytes(), busy);
+    i.seconds = lane == kUp ? in_.cost->Upload(i.operands[0].type.bytes(), busy)
+                            : in_.cost->Download(i.operands[0].type.bytes(), busy);
   });
 }
 

@@ -28,8 +28,8 @@ struct InSlot {
 class TileEmitter {
  public:
   // Gives `program` its lanes, period and lags. `slots`: their buffers; `tables`: masters are placed already.
-  TileEmitter(const PlanInput& input, const Decision& decision, const std::vector<BufferId>& slots, const Schedule& tables,
-              Program* program);
+  TileEmitter(const PlanInput& input, const Decision& decision, const std::vector<BufferId>& slots,
+              const Schedule& tables, Program* program);
 
   // Appends to a lane, next in the serial order; its index there.
   int32_t Add(LaneId lane, Instruction instruction);
@@ -40,7 +40,9 @@ class TileEmitter {
   // One prepare into `outputs` for `branches` - two where iterations that write the master back differ from others.
   void Prepare(TileId tile, const std::vector<int32_t>& branches, const std::vector<BufferId>& outputs);
   // Compute instruction `index` is the last that reads this slot.
-  void Release(const InSlot& slot, int32_t index) { slots_[static_cast<size_t>(slot.index)].released.push_back({kCompute, index}); }
+  void Release(const InSlot& slot, int32_t index) {
+    slots_[static_cast<size_t>(slot.index)].released.push_back({kCompute, index});
+  }
   // Notes a call: a block of the block-granular order starts with its first.
   void NoteCall(int32_t index) {
     if (first_of_block_ < 0) first_of_block_ = index;

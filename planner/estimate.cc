@@ -10,7 +10,8 @@ Estimator::Estimator(const PlanInput& in, const Demand& demand) : in_(in), deman
   std::map<std::pair<int32_t, int>, int> classes;
   const auto& tiles = in.partition->tiles;
   for (size_t t = 0; t < tiles.size(); ++t) {
-    auto [it, fresh] = classes.emplace(std::make_pair(tiles[t].tile_class, demand.uploads[t]), static_cast<int>(classes.size()));
+    auto [it, fresh] =
+        classes.emplace(std::make_pair(tiles[t].tile_class, demand.uploads[t]), static_cast<int>(classes.size()));
     if (fresh) first_.push_back(static_cast<TileId>(t));
     class_of_.push_back(it->second);
   }
@@ -32,11 +33,14 @@ const std::vector<Estimator::Cost>& Estimator::Costs(int every) {
     if (uploads > 0 && tile.trainable) {
       c.down = in_.cost->Download(tile.bytes) / k;
       c.down_wire = c.down - in_.cost->Download(0) / k;
-      auto prepare = [&](double pending, bool write) { return in_.cost->Prepare(tile, p.weights, pending, 2, true, write); };
+      auto prepare = [&](double pending, bool write) {
+        return in_.cost->Prepare(tile, p.weights, pending, 2, true, write);
+      };
       c.hold = uploads * prepare(1, true);
       // Between write-backs 1, 2, ..., K updates are pending, applied anew by every upload of the iteration.
       if (every > 1)
-        c.extra = prepare((k + 1) / 2, true) - prepare(1, true) + (uploads - 1) * (prepare(k / 2, false) - prepare(0, false)) * (k - 1) / k;
+        c.extra = prepare((k + 1) / 2, true) - prepare(1, true) +
+                  (uploads - 1) * (prepare(k / 2, false) - prepare(0, false)) * (k - 1) / k;
     }
     it->second.push_back(c);
   }

@@ -30,7 +30,8 @@ class Fixed : public Strategy {
     } else {
       ZO2_TRY(DecideZo2(in, demand, &c));
     }
-    if (const MemoryUse use = MeasureMemory(in, d); !Fits(in, use)) return DoesNotFit(in, use, " with --strategy " + name_);
+    if (const MemoryUse use = MeasureMemory(in, d); !Fits(in, use))
+      return DoesNotFit(in, use, " with --strategy " + name_);
     c.period = Estimator(in, demand).Period(d);
     return std::vector<Candidate>{std::move(c)};
   }
@@ -49,9 +50,10 @@ class Fixed : public Strategy {
     if (most == 0) return Invalid("--strategy zo2: the model has no numbered blocks to stream; use --strategy auto");
     d.slots = 3 * most;
     d.block_granular = true;
-    c->causes = {"residency: embeddings and head, as ZO2 does; " + std::to_string(tiles_of.size()) + " blocks are streamed",
-                 "slots: room for three blocks of " + std::to_string(most) + " tiles",
-                 "write-back: every block, every step; uploads one block ahead; no overlap across steps"};
+    c->causes = {
+        "residency: embeddings and head, as ZO2 does; " + std::to_string(tiles_of.size()) + " blocks are streamed",
+        "slots: room for three blocks of " + std::to_string(most) + " tiles",
+        "write-back: every block, every step; uploads one block ahead; no overlap across steps"};
     return Status();
   }
 

@@ -1,13 +1,17 @@
-// The greedy strategy: every (S, K) of a short list, resident tiles chosen for each in a few ways, scored in closed form.
+// The greedy strategy: every (S, K) of a short list, resident tiles chosen for each in a few ways, scored in closed
+// form.
 //
 // A slot is as large as the largest tile that passes through it, so each distinct tile size is tried as the largest one
 // streamed: all larger tiles are resident. The room left is filled with the tiles whose residency saves most time per
-// byte, by each of three prices - of all lanes, of the upload lane, of the download lane - and among equals spread
-// evenly over the order of use; or, a fourth way, so that all through the step uploads take the same share of the time
-// that the compute lane takes: slots even out only what is near.
+// byte, by each of four prices - of all lanes, of the upload lane, of the download lane, by the number of uploads alone
+// - and among equals spread evenly over the order of use; or, a fifth way, so that all through the step uploads take
+// the same share of the time that the compute lane takes: slots even out only what is near.
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "planner/arith.h"
 #include "planner/estimate.h"
@@ -18,13 +22,15 @@ namespace {
 
 constexpr int kSlots[] = {4, 6, 3, 8, 2, 1};
 constexpr int kEvery[] = {1, 2, 3, 4, 6, 8, 12, 16};
-constexpr size_t kSizes = 8;   // largest streamed sizes tried
+constexpr size_t kSizes = 8;     // largest streamed sizes tried
 constexpr double kClose = 1.05;  // the closed form cannot tell slot counts apart whose periods differ by less
-constexpr double kEqual = 0.9;  // savings per byte that count as equal: down to this share
+constexpr double kEqual = 0.9;   // savings per byte that count as equal: down to this share
 
-enum Rule { kAllLanes, kUploads, kDownloads, kBytes, kEven };
+enum Rule { kAllLanes, kUploads, kDownloads, kUses, kEven, kBytes };
 
-bool AnyStreamed(const Decision& d) { return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end(); }
+bool AnyStreamed(const Decision& d) {
+  return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
+}
 
 std::string Percent(double x) {
   char text[32];
@@ -35,7 +41,11 @@ std::string Percent(double x) {
 class Search {
  public:
   Search(const PlanInput& in, const Demand& demand)
-      : in_(in), tiles_(in.partition->tiles), demand_(demand), limit_(in.options->resident.value_or(UINT64_MAX)), estimator_(in, demand) {
+      : in_(in),
+        tiles_(in.partition->tiles),
+        demand_(demand),
+        limit_(in.options->resident.value_or(UINT64_MAX)),
+        estimator_(in, demand) {
     const uint64_t align = in.machine->alignment();
     for (const Tile& t : tiles_) {
       bytes_.push_back(AlignUp(t.bytes, align));
@@ -50,7 +60,9 @@ class Search {
   // Whether everything may be, and fits, on the device.
   bool AllResident(Candidate* c) {
     c->decision.resident.assign(tiles_.size(), true);
-    if (std::accumulate(bytes_.begin(), bytes_.end(), uint64_t{0}) > limit_ || !Fits(in_, MeasureMemory(in_, c->decision))) return false;
+    if (std::accumulate(bytes_.begin(), bytes_.end(), uint64_t{0}) > limit_ ||
+        !Fits(in_, MeasureMemory(in_, c->decision)))
+      return false;
     c->period = estimator_.Period(c->decision);
     return true;
   }
@@ -64,7 +76,6 @@ class Search {
     for (uint64_t size : sizes_) {
       const uint64_t taken = fixed + size * static_cast<uint64_t>(slots);
       if (taken > budget) continue;
-      const size_t before = found->size();
       for (Rule rule : rules) {
         Candidate c;
         Decision& d = c.decision;
@@ -72,15 +83,17 @@ class Search {
         d.slots = slots;
         d.writeback_every = every;
         const uint64_t room = std::min(limit_, budget - taken);
-        if (rule == kEven ? !Balance(slots, size, room, &d.resident) : !Fill(Order(rule, every), size, room, &d.resident)) break;
+        if (rule == kEven ? !Balance(slots, size, room, &d.resident)
+                          : !Fill(Order(rule, every), size, room, &d.resident))
+          break;
         if (!AnyStreamed(d)) d.slots = 0;
         bool trained = false;
         for (size_t t = 0; t < tiles_.size(); ++t) trained = trained || (!d.resident[t] && tiles_[t].trainable);
         if (!trained && in_.options->writeback_every == 0) d.writeback_every = 1;
-        bool known = false;
-        for (size_t i = before; i < found->size(); ++i) known = known || (*found)[i].decision.resident == d.resident;
-        if (known) continue;
+        const size_t digest = std::hash<std::vector<bool>>()(d.resident) * 31 + Ix(d.slots * 64 + d.writeback_every);
+        if (!known_.insert(digest).second) continue;
         c.period = estimator_.Period(d);
+        c.way = rule;
         found->push_back(std::move(c));
       }
     }
@@ -101,7 +114,9 @@ class Search {
     for (size_t t = 0; t < tiles_.size(); ++t) {
       const Estimator::Cost& c = costs[Ix(estimator_.ClassOf(static_cast<TileId>(t)))];
       const double saved = rule == kUploads ? c.up : rule == kDownloads ? c.down : c.up + c.down + c.extra;
-      value[t] = rule == kBytes ? static_cast<double>(bytes_[t]) : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
+      value[t] = rule == kBytes  ? static_cast<double>(bytes_[t])
+                 : rule == kUses ? demand_.uploads[t]
+                                 : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
     }
     r.tiles.resize(tiles_.size());
     std::iota(r.tiles.begin(), r.tiles.end(), size_t{0});
@@ -138,7 +153,8 @@ class Search {
     size_t begin = 0;
     for (size_t end : ranking.ends) {
       double total = 0;
-      for (size_t i = begin; i < end; ++i) total += (*resident)[ranking.tiles[i]] ? 0 : static_cast<double>(bytes_[ranking.tiles[i]]);
+      for (size_t i = begin; i < end; ++i)
+        total += (*resident)[ranking.tiles[i]] ? 0 : static_cast<double>(bytes_[ranking.tiles[i]]);
       const double share = total > 0 ? std::min(1.0, static_cast<double>(room) / total) : 1;
       double due = 0;  // bytes that should have been chosen by now
       for (; begin < end; ++begin) {
@@ -201,6 +217,7 @@ class Search {
   Estimator estimator_;
   std::vector<uint64_t> bytes_, wire_, sizes_;  // per tile, aligned; distinct wire sizes, largest first
   std::map<std::pair<Rule, int>, Ranking> rankings_;
+  std::set<size_t> known_;  // digests of decisions
 };
 
 class Greedy : public Strategy {
@@ -228,13 +245,14 @@ class Greedy : public Strategy {
   }
 
  private:
-  static Result<std::vector<Candidate>> Streamed(const PlanInput& in, const std::vector<int>& slots, const std::vector<int>& every,
-                                                 Search* search) {
+  static Result<std::vector<Candidate>> Streamed(const PlanInput& in, const std::vector<int>& slots,
+                                                 const std::vector<int>& every, Search* search) {
     std::vector<Candidate> found;
     MemoryUse least;  // of host memory, among those within the device budget
     bool any = false;
     // By bytes only where nothing else leaves few enough weights to the host.
-    for (const std::vector<Rule>& rules : {std::vector<Rule>{kAllLanes, kUploads, kDownloads, kEven}, std::vector<Rule>{kBytes}}) {
+    for (const std::vector<Rule>& rules :
+         {std::vector<Rule>{kAllLanes, kUploads, kDownloads, kUses, kEven}, std::vector<Rule>{kBytes}}) {
       for (int k : every)
         for (int s : slots) search->Consider(s, k, rules, &found);
       std::erase_if(found, [&](const Candidate& c) {
@@ -253,20 +271,28 @@ class Greedy : public Strategy {
     return DoesNotFit(in, MeasureMemory(in, Smallest(in, fewest, every[0])), with.empty() ? "" : " with" + with);
   }
 
-  // Best first; but before them the best one of each number of slots that comes close, in the order of kSlots.
+  // Best first; but before them, as the closed form is blind to much, the best one of each number of slots that comes
+  // close, in the order of kSlots; then the best one of each number of slots and way of choosing residents.
   static void SortBest(std::vector<Candidate>* found) {
     // To seven digits: ties keep their order.
     std::stable_sort(found->begin(), found->end(), [](const Candidate& a, const Candidate& b) {
       return static_cast<float>(a.period) < static_cast<float>(b.period);
     });
     const double close = kClose * found->front().period;
-    auto front = found->begin();
+    std::set<std::pair<int, int>> seen;
+    std::vector<Candidate> first, second, others;
     for (int slots : kSlots) {
-      auto it = std::find_if(front, found->end(), [&](const Candidate& c) { return c.decision.slots == slots; });
+      auto it =
+          std::find_if(found->begin(), found->end(), [&](const Candidate& c) { return c.decision.slots == slots; });
       if (it == found->end() || it->period > close) continue;
-      std::rotate(front, it, it + 1);
-      ++front;
+      seen.insert({slots, it->way});
+      first.push_back(std::move(*it));
+      found->erase(it);
     }
+    for (Candidate& c : *found)
+      (seen.insert({c.decision.slots, c.way}).second ? second : others).push_back(std::move(c));
+    *found = std::move(first);
+    for (auto* list : {&second, &others}) std::move(list->begin(), list->end(), std::back_inserter(*found));
   }
 };
 
@@ -279,15 +305,18 @@ std::vector<std::string> ExplainGreedy(const PlanInput& in, const Decision& d) {
     if (d.resident[t]) resident += in.partition->tiles[t].bytes;
   }
   auto size = [](uint64_t b) { return FormatSize(static_cast<double>(b)); };
-  if (!AnyStreamed(d)) return {"residency: all " + size(total) + " of weights fit the device budget beside the temporaries"};
+  if (!AnyStreamed(d))
+    return {"residency: all " + size(total) + " of weights fit the device budget beside the temporaries"};
   const PlanOptions& o = *in.options;
   const std::string share = Percent(static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total)));
   return {"residency: " + size(resident) + " of " + size(total) + " (" + share + ") stay on the device, " +
               (o.resident ? "as asked by --resident"
                           : "all that the budget leaves; most used first, then spread evenly over the order of use"),
-          "slots: " + std::to_string(d.slots) + (o.slots > 0 ? ", as asked by --slots" : ", the count with the least predicted period"),
-          "write-back: every " + (d.writeback_every == 1 ? std::string("step") : std::to_string(d.writeback_every) + " steps") +
-              (o.writeback_every > 0      ? ", as asked by --writeback-every"
+          "slots: " + std::to_string(d.slots) +
+              (o.slots > 0 ? ", as asked by --slots" : ", the count with the least predicted period"),
+          "write-back: every " +
+              (d.writeback_every == 1 ? std::string("step") : std::to_string(d.writeback_every) + " steps") +
+              (o.writeback_every > 0    ? ", as asked by --writeback-every"
                : d.writeback_every == 1 ? ": the download hides behind the rest"
                                         : ": saved downloads outweigh the updates applied again")};
 }

@@ -37,13 +37,15 @@ struct SizeField {
   const char* key;
   uint64_t Machine::*field;
 };
-constexpr SizeField kSizes[] = {
-    {"device_bytes", &Machine::device_bytes}, {"host_bytes", &Machine::host_bytes}, {"disk_bytes", &Machine::disk_bytes}};
+constexpr SizeField kSizes[] = {{"device_bytes", &Machine::device_bytes},
+                                {"host_bytes", &Machine::host_bytes},
+                                {"disk_bytes", &Machine::disk_bytes}};
 struct RatesField {
   const char* key;
   std::map<DType, double> Machine::*field;
 };
-constexpr RatesField kRates[] = {{"gemm_flops", &Machine::gemm_flops}, {"prepare_params_per_s", &Machine::prepare_params_per_s}};
+constexpr RatesField kRates[] = {{"gemm_flops", &Machine::gemm_flops},
+                                 {"prepare_params_per_s", &Machine::prepare_params_per_s}};
 
 // Reads one file; each error is one sentence that begins with where the text is from.
 class Reader {
@@ -140,7 +142,8 @@ class Reader {
       const auto dtype = ParseDType(name);
       const double x = rate.is_number() ? rate.get<double>() : NAN;
       if (!dtype || !(x >= kLeastRate) || !(x <= kMostRate))
-        return Bad(key, "has a bad entry \"", name, "\"; it maps f32, bf16, f16 to rates from ", kLeastRate, " to ", kMostRate);
+        return Bad(key, "has a bad entry \"", name, "\"; it maps f32, bf16, f16 to rates from ", kLeastRate, " to ",
+                   kMostRate);
       (*out)[*dtype] = x;
     }
     return {};
@@ -152,10 +155,12 @@ class Reader {
     for (const Json& row : json_["gemm_table"]) {
       if (!row.is_object()) return Bad("gemm_table", "must be an array of objects");
       for (const char* key : {"m", "n", "k", "flops"})
-        if (!row.contains(key)) return Bad("gemm_table", "has a row without \"", key, "\"; each needs m, n, k and flops");
+        if (!row.contains(key))
+          return Bad("gemm_table", "has a row without \"", key, "\"; each needs m, n, k and flops");
       GemmPoint p;
-      const auto dtype = !row.contains("dtype") ? std::optional(DType::kF32)
-                         : row["dtype"].is_string() ? ParseDType(row["dtype"].get<std::string>()) : std::nullopt;
+      const auto dtype = !row.contains("dtype")     ? std::optional(DType::kF32)
+                         : row["dtype"].is_string() ? ParseDType(row["dtype"].get<std::string>())
+                                                    : std::nullopt;
       if (!dtype) return Bad("gemm_table", "has an unknown dtype");
       p.dtype = *dtype;
       ZO2_TRY(Number(row, "m", 1, kMostBytes, false, &p.m));
@@ -192,15 +197,19 @@ Result<Machine> MachineFromJson(const std::string& text, const std::string& orig
 }
 
 std::string MachineToJson(const Machine& m) {
-  Json json = {{"name", m.name}, {"kind", m.cuda ? "cuda" : "cpu"}, {"source", m.source},
-               {"compute_threads", m.compute_threads}, {"calls", m.calls}};
+  Json json = {{"name", m.name},
+               {"kind", m.cuda ? "cuda" : "cpu"},
+               {"source", m.source},
+               {"compute_threads", m.compute_threads},
+               {"calls", m.calls}};
   for (const SizeField& f : kSizes) json[f.key] = m.*f.field;
   for (const NumberField& f : kNumbers) json[f.key] = m.*f.field;
   for (const RatesField& f : kRates)
     for (const auto& [dtype, rate] : m.*f.field) json[f.key][std::string(Name(dtype))] = rate;
   json["gemm_table"] = Json::array();
   for (const GemmPoint& p : m.gemm_table)
-    json["gemm_table"].push_back({{"dtype", std::string(Name(p.dtype))}, {"m", p.m}, {"n", p.n}, {"k", p.k}, {"flops", p.flops}});
+    json["gemm_table"].push_back(
+        {{"dtype", std::string(Name(p.dtype))}, {"m", p.m}, {"n", p.n}, {"k", p.k}, {"flops", p.flops}});
   return json.dump(1, ' ', false, Json::error_handler_t::replace);  // names are whatever a file has
 }
 

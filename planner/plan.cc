@@ -12,7 +12,6 @@
 namespace zo2 {
 namespace {
 
-
 class Clock {
  public:
   void Stage(const char* name, std::vector<StageTime>* stages) {
@@ -69,12 +68,14 @@ std::string NumericsJson(const Graph& g, const Partition& p, const Machine& mach
   Json weights = Json::array();
   for (const PlanWeight& w : p.weights) {
     const Component& c = w.components[0];
-    weights.push_back({w.name, Name(c.storage), Name(c.wire), Name(c.compute), c.tensor_id, w.trainable, w.decay, w.eps_mul, w.lr_mul});
+    weights.push_back({w.name, Name(c.storage), Name(c.wire), Name(c.compute), c.tensor_id, w.trainable, w.decay,
+                       w.eps_mul, w.lr_mul});
   }
   std::string tiles, nodes;
   for (const Tile& t : p.tiles) {
     for (const Segment& s : t.segments) {
-      for (int64_t x : {int64_t{s.weight}, s.row_begin, s.row_end, s.col_begin, s.col_end, static_cast<int64_t>(s.branch_offset)})
+      for (int64_t x :
+           {int64_t{s.weight}, s.row_begin, s.row_end, s.col_begin, s.col_end, static_cast<int64_t>(s.branch_offset)})
         tiles += std::to_string(x) + ",";
     }
     tiles += ";";
@@ -93,7 +94,8 @@ std::string NumericsJson(const Graph& g, const Partition& p, const Machine& mach
     nodes += ";";
   }
   Json inputs = Json::array();
-  for (ValueId in : g.inputs) inputs.push_back({g.value(in).name, Name(g.value(in).type.dtype), g.value(in).type.shape});
+  for (ValueId in : g.inputs)
+    inputs.push_back({g.value(in).name, Name(g.value(in).type.dtype), g.value(in).type.shape});
   Json json = {{"noise", o.rademacher ? "zo-noise v1 rademacher" : "zo-noise v1 gaussian"},
                {"model", g.model_digest},
                {"graph_sha256", Sha256Hex(nodes)},
@@ -160,7 +162,8 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   plan.schedule.fingerprint = Sha256Hex(plan.schedule.numerics);
   auto verified = Verify(plan.schedule);
   if (!verified.ok())
-    return Internal("the planner made a schedule that the verifier rejects (", verified.status().message(), "); please report it");
+    return Internal("the planner made a schedule that the verifier rejects (", verified.status().message(),
+                    "); please report it");
   clock.Stage("verify", &plan.stages);
 
   plan.decision = best->candidate.decision;

@@ -27,15 +27,15 @@ struct StageTime {
 struct Plan {
   Schedule schedule;
   Decision decision;
-  std::vector<std::string> causes;   // of each decision
+  std::vector<std::string> causes;  // of each decision
   MemoryUse memory;
   Bound bound;
-  Simulation simulation;             // of train (of evaluate where there is no loss)
+  Simulation simulation;  // of train (of evaluate where there is no loss)
   std::vector<Rival> rivals;
   std::vector<StageTime> stages;
   std::map<BufferKind, uint64_t> temporaries;  // peaks by kind in the program that needs most
-  double flops_per_step = 0;         // model arithmetic, all passes and branches
-  double tokens_per_step = 0;        // rows times sequence of one step's batch; rows where there is no sequence
+  double flops_per_step = 0;                   // model arithmetic, all passes and branches
+  double tokens_per_step = 0;  // rows times sequence of one step's batch; rows where there is no sequence
   uint64_t partition_target = 0;
   int tile_classes = 0;
   uint64_t up_bytes = 0, down_bytes = 0;  // over the link per step, weights only
@@ -46,7 +46,8 @@ struct Plan {
 Result<Plan> CompilePlan(const Graph& graph, const Machine& machine, const PlanOptions& options);
 
 // Canonical JSON of everything that decides bits, and its digest.
-std::string NumericsJson(const Graph& graph, const Partition& partition, const Machine& machine, const PlanOptions& options);
+std::string NumericsJson(const Graph& graph, const Partition& partition, const Machine& machine,
+                         const PlanOptions& options);
 
 }  // namespace zo2
 

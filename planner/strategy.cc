@@ -18,9 +18,12 @@ Decision Smallest(const PlanInput& in, int slots, int every) {
   const uint64_t align = in.machine->alignment(), limit = in.options->resident.value_or(UINT64_MAX);
   std::vector<size_t> order(tiles.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tiles[a].wire_bytes > tiles[b].wire_bytes; });
-  // The first n of them resident, the largest of the others in each slot; records for K steps where anything is streamed.
-  const uint64_t records = in.train == nullptr ? 0 : AlignUp(StepRecordBytes(in.options->samples), align) * static_cast<uint64_t>(every - 1);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return tiles[a].wire_bytes > tiles[b].wire_bytes; });
+  // The first n of them resident, the largest of the others in each slot; records for K steps where anything is
+  // streamed.
+  const uint64_t records =
+      in.train == nullptr ? 0 : AlignUp(StepRecordBytes(in.options->samples), align) * static_cast<uint64_t>(every - 1);
   uint64_t resident = 0, least = UINT64_MAX;
   size_t best = 0;
   for (size_t n = 0; n <= order.size() && resident <= limit; ++n) {
@@ -55,13 +58,14 @@ Status DoesNotFit(const PlanInput& in, const MemoryUse& use, const std::string& 
   }
   // Where the host is short too, no more than a lower limit is known.
   std::string help = use.host() <= host ? "; the smallest budget that works" + with + " is " + exact(use.device())
-                                        : "; no budget below " + exact(use.device()) + " works" + with +
-                                              ", and then " + size(use.host()) + " of host memory are needed";
-  help += ", of which " + size(use.temporary) + " are activations and workspace, fewer rows per micro-batch (--micro) make that less";
+                                        : "; no budget below " + exact(use.device()) + " works" + with + ", and then " +
+                                              size(use.host()) + " of host memory are needed";
+  help += ", of which " + size(use.temporary) +
+          " are activations and workspace, fewer rows per micro-batch (--micro) make that less";
   if (const uint64_t free = MeasureMemory(in, Smallest(in, 1, 1)).device(); !with.empty() && free < use.device())
     help += "; other decisions fit from " + size(free) + " on (--strategy auto)";
-  return Error(Code::kInfeasible, "the plan needs ", size(use.device()), " of device memory, ", size(use.device() - budget),
-               " more than the budget of ", size(budget), help);
+  return Error(Code::kInfeasible, "the plan needs ", size(use.device()), " of device memory, ",
+               size(use.device() - budget), " more than the budget of ", size(budget), help);
 }
 
 }  // namespace zo2

@@ -20,6 +20,7 @@ namespace zo2 {
 struct Candidate {
   Decision decision;
   double period = 0;                // closed form (estimate.h); seconds
+  int way = 0;                      // in which the strategy came to it, where it has several
   std::vector<std::string> causes;  // one sentence per choice
 };
 

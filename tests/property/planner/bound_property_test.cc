@@ -1,12 +1,11 @@
 // The bound against every decision of tiny instances, and how close the planner comes to the best of them.
-#include "planner/bound.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
 
+#include "planner/bound.h"
 #include "planner/plan.h"
 #include "tests/property/planner/oracle.h"
 #include "tests/property/planner/random_graph.h"
@@ -31,7 +30,8 @@ std::unique_ptr<Instance> TinyInstance(Random& r, bool balanced, Machine* machin
   if (in == nullptr || in->partition.tiles.size() < 2 || in->partition.tiles.size() > 7) return nullptr;
   if (balanced) {
     double up = 0;
-    for (size_t t = 0; t < in->partition.tiles.size(); ++t) up += in->demand.uploads[t] * in->cost->Upload(in->partition.tiles[t].wire_bytes);
+    for (size_t t = 0; t < in->partition.tiles.size(); ++t)
+      up += in->demand.uploads[t] * in->cost->Upload(in->partition.tiles[t].wire_bytes);
     machine->link_up_bytes_per_s *= up / in->demand.compute * r.Power(-0.5, 0.5);
     machine->link_down_bytes_per_s = machine->link_up_bytes_per_s * r.Power(-0.5, 0.5);
     machine->copy_latency_s = r.Chance(0.5) ? 0 : 0.02 * in->demand.compute * r.Real(0, 1);
@@ -68,21 +68,30 @@ TEST(BoundProperty, NoDecisionIsFasterAndThePlannerIsNear) {
       ratio.push_back(plan->simulation.period / best.period);
       gap.push_back(best.period / bound.seconds);
       if (ratio.back() > 1.02 && std::getenv("ZO2_PROPERTY_VERBOSE")) {
-        std::printf("seed %d balanced %d: planner %.4g (S=%d K=%d %s) best %.4g (S=%d K=%d) bound %.4g\n", seed, balanced, plan->simulation.period,
-                    plan->decision.slots, plan->decision.writeback_every, plan->decision.strategy.c_str(), best.period, best.decision.slots, best.decision.writeback_every, bound.seconds);
+        std::printf("seed %d balanced %d: planner %.4g (S=%d K=%d %s) best %.4g (S=%d K=%d) bound %.4g\n", seed,
+                    balanced, plan->simulation.period, plan->decision.slots, plan->decision.writeback_every,
+                    plan->decision.strategy.c_str(), best.period, best.decision.slots, best.decision.writeback_every,
+                    bound.seconds);
         for (size_t t = 0; t < in->partition.tiles.size(); ++t)
-          std::printf("   tile %zu %llu bytes train %d uploads %d resident: planner %d best %d\n", t, static_cast<unsigned long long>(in->partition.tiles[t].bytes),
-                      in->partition.tiles[t].trainable, in->demand.uploads[t], static_cast<int>(plan->decision.resident[t]), static_cast<int>(best.decision.resident[t]));
+          std::printf("   tile %zu %llu bytes train %d uploads %d resident: planner %d best %d\n", t,
+                      static_cast<unsigned long long>(in->partition.tiles[t].bytes), in->partition.tiles[t].trainable,
+                      in->demand.uploads[t], static_cast<int>(plan->decision.resident[t]),
+                      static_cast<int>(best.decision.resident[t]));
       }
     }
     std::sort(ratio.begin(), ratio.end());
     std::sort(gap.begin(), gap.end());
     ASSERT_FALSE(ratio.empty());
-    auto at = [](const std::vector<double>& v, double share) { return v[static_cast<size_t>(share * static_cast<double>(v.size() - 1))]; };
-    const double near = static_cast<double>(std::upper_bound(ratio.begin(), ratio.end(), 1.02) - ratio.begin()) / static_cast<double>(ratio.size());
-    std::printf("  %s: %zu instances, %lld decisions; planner / best: median %.3f, 90 %% %.3f, 95 %% %.3f, worst %.3f; within 2 %%: %.0f %%; best / bound: median %.3f, 90 %% %.3f\n",
-                balanced ? "balanced" : "wild", ratio.size(), static_cast<long long>(decisions), at(ratio, 0.5), at(ratio, 0.9), at(ratio, 0.95), ratio.back(),
-                100 * near, at(gap, 0.5), at(gap, 0.9));
+    auto at = [](const std::vector<double>& v, double share) {
+      return v[static_cast<size_t>(share * static_cast<double>(v.size() - 1))];
+    };
+    const double near = static_cast<double>(std::upper_bound(ratio.begin(), ratio.end(), 1.02) - ratio.begin()) /
+                        static_cast<double>(ratio.size());
+    std::printf(
+        "  %s: %zu instances, %lld decisions; planner / best: median %.3f, 90 %% %.3f, 95 %% %.3f, worst %.3f; within "
+        "2 %%: %.0f %%; best / bound: median %.3f, 90 %% %.3f\n",
+        balanced ? "balanced" : "wild", ratio.size(), static_cast<long long>(decisions), at(ratio, 0.5), at(ratio, 0.9),
+        at(ratio, 0.95), ratio.back(), 100 * near, at(gap, 0.5), at(gap, 0.9));
     EXPECT_GT(near, 0.9);
   }
 }

@@ -17,7 +17,8 @@ struct Worker {
 
 class Events {
  public:
-  Events(const Program& program, int64_t iterations) : p_(program), iterations_(iterations), workers_(program.lanes.size()) {
+  Events(const Program& program, int64_t iterations)
+      : p_(program), iterations_(iterations), workers_(program.lanes.size()) {
     passed_.resize(static_cast<size_t>(iterations));
     out_.start.resize(passed_.size());
     out_.finish.resize(passed_.size());
@@ -53,7 +54,9 @@ class Events {
   bool MayStart(size_t lane, size_t index, int64_t iteration) const {
     for (const Edge& e : p_.edges) {
       if (static_cast<size_t>(e.to_lane) != lane || static_cast<size_t>(e.to) != index || e.back > iteration) continue;
-      if (!passed_[static_cast<size_t>(iteration - e.back)][static_cast<size_t>(e.from_lane)][static_cast<size_t>(e.from)]) return false;
+      if (!passed_[static_cast<size_t>(iteration - e.back)][static_cast<size_t>(e.from_lane)]
+                  [static_cast<size_t>(e.from)])
+        return false;
     }
     return true;
   }

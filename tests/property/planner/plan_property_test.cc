@@ -1,7 +1,5 @@
-// Thousands of random models x machines x budgets x decisions through CompilePlan: it gives a schedule that holds what it
-// promises, or one clear sentence that is true.
-#include "planner/plan.h"
-
+// Thousands of random models x machines x budgets x decisions through CompilePlan: it gives a schedule that holds what
+// it promises, or one clear sentence that is true.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -10,6 +8,7 @@
 
 #include "ir/schedule/schedule_io.h"
 #include "ir/schedule/verify.h"
+#include "planner/plan.h"
 #include "tests/property/planner/random_graph.h"
 #include "tests/property/planner/report_schema.h"
 #include "tests/property/planner/rounds.h"
@@ -18,9 +17,10 @@ namespace zo2 {
 namespace {
 
 std::string Describe(const PlanOptions& o) {
-  std::string text = "strategy " + o.strategy + " S=" + std::to_string(o.slots) + " K=" + std::to_string(o.writeback_every) +
-                     " budget " + std::to_string(o.budget) + " host " + std::to_string(o.host_budget) + " tile " +
-                     std::to_string(o.tile) + " q " + std::to_string(o.samples) + " m " + std::to_string(o.micro_batches);
+  std::string text = "strategy " + o.strategy + " S=" + std::to_string(o.slots) +
+                     " K=" + std::to_string(o.writeback_every) + " budget " + std::to_string(o.budget) + " host " +
+                     std::to_string(o.host_budget) + " tile " + std::to_string(o.tile) + " q " +
+                     std::to_string(o.samples) + " m " + std::to_string(o.micro_batches);
   if (o.resident) text += " resident " + std::to_string(*o.resident);
   return text;
 }
@@ -34,7 +34,11 @@ uint64_t Promised(const std::string& sentence, const std::string& words) {
 
 class Case {
  public:
-  explicit Case(int seed) : r_(static_cast<uint64_t>(seed)), graph_(RandomGraph(r_, {4, 48, false})), machine_(RandomMachine(r_)), numerics_(RandomNumerics(r_)) {}
+  explicit Case(int seed)
+      : r_(static_cast<uint64_t>(seed)),
+        graph_(RandomGraph(r_, {4, 48, false})),
+        machine_(RandomMachine(r_)),
+        numerics_(RandomNumerics(r_)) {}
 
   void Run(std::map<std::string, int>* counts) {
     counts_ = counts;
@@ -63,9 +67,13 @@ class Case {
       o.strategy = strategies[r_.Int(0, 6)];
       if (r_.Chance(0.3)) o.slots = static_cast<int>(r_.Int(1, 7));
       if (r_.Chance(0.3)) o.writeback_every = static_cast<int>(r_.Chance(0.1) ? r_.Int(1, 64) : r_.Int(1, 6));
-      if (r_.Chance(0.15)) o.resident = r_.Chance(0.2) ? UINT64_MAX : static_cast<uint64_t>(r_.Int(0, static_cast<int64_t>(weights)));
-      if (r_.Chance(0.85)) o.budget = static_cast<uint64_t>(r_.Int(static_cast<int64_t>(least * 4 / 5), static_cast<int64_t>(least + weights + weights / 10)));
-      if (r_.Chance(0.3)) o.host_budget = static_cast<uint64_t>(r_.Int(1, static_cast<int64_t>(weights * 5 / 4 + 2000)));
+      if (r_.Chance(0.15))
+        o.resident = r_.Chance(0.2) ? UINT64_MAX : static_cast<uint64_t>(r_.Int(0, static_cast<int64_t>(weights)));
+      if (r_.Chance(0.85))
+        o.budget = static_cast<uint64_t>(
+            r_.Int(static_cast<int64_t>(least * 4 / 5), static_cast<int64_t>(least + weights + weights / 10)));
+      if (r_.Chance(0.3))
+        o.host_budget = static_cast<uint64_t>(r_.Int(1, static_cast<int64_t>(weights * 5 / 4 + 2000)));
       (void)Compile(o);
     }
   }
@@ -83,7 +91,8 @@ class Case {
     } else {
       ++(*counts_)["invalid"];
       EXPECT_EQ(plan.status().code(), Code::kInvalid) << plan.status().message();
-      EXPECT_TRUE(std::regex_search(plan.status().message(), std::regex("has neither a loss nor an output|no trained weight|no numbered blocks")))
+      EXPECT_TRUE(std::regex_search(
+          plan.status().message(), std::regex("has neither a loss nor an output|no trained weight|no numbered blocks")))
           << plan.status().message();
     }
     return plan;
@@ -93,7 +102,8 @@ class Case {
     const Schedule& s = plan.schedule;
     auto verified = Verify(s);
     ASSERT_TRUE(verified.ok()) << verified.status().message();
-    const uint64_t budget = o.budget > 0 ? o.budget : machine_.device_bytes, host = o.host_budget > 0 ? o.host_budget : machine_.host_bytes;
+    const uint64_t budget = o.budget > 0 ? o.budget : machine_.device_bytes,
+                   host = o.host_budget > 0 ? o.host_budget : machine_.host_bytes;
     EXPECT_LE(s.arenas[0].bytes, budget);
     EXPECT_LE(s.arenas[1].bytes, host);
     EXPECT_EQ(s.arenas[0].budget, budget);
@@ -130,8 +140,8 @@ class Case {
     }
   }
 
-  // A copy takes latency + bytes / rate; where tiles go up and down in one program, each direction keeps `duplex` of its
-  // rate while the other runs, which is as long as the shorter of the two takes.
+  // A copy takes latency + bytes / rate; where tiles go up and down in one program, each direction keeps `duplex` of
+  // its rate while the other runs, which is as long as the shorter of the two takes.
   void JudgeCopies(const Program& p) {
     double wire[2] = {0, 0};  // seconds per iteration of tiles going up and down
     auto visit = [&](auto&& act) {
@@ -157,7 +167,9 @@ class Case {
 
   // "the plan needs N of device memory, M more than the budget of B; ..." and what it promises holds.
   void JudgeRefusal(const PlanOptions& o, const std::string& why) {
-    EXPECT_TRUE(std::regex_search(why, std::regex("needs .* of (device|host) memory.* more than the (host )?budget of"))) << why;
+    EXPECT_TRUE(
+        std::regex_search(why, std::regex("needs .* of (device|host) memory.* more than the (host )?budget of")))
+        << why;
     if (uint64_t least = Promised(why, "smallest budget that works")) {
       ++(*counts_)["least budgets tried"];
       PlanOptions at = o;

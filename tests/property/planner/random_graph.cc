@@ -31,13 +31,14 @@ class Maker {
     Begin();
     const auto blocks = r_.Int(size_.loss ? 1 : 0, size_.blocks);
     for (int64_t i = 0; i < blocks; ++i) {
-      prefix_ = numbered_ ? "model.layers." + std::to_string(i) + "." : "block" + std::string(static_cast<size_t>(i), 'x') + "_";
+      prefix_ = numbered_ ? "model.layers." + std::to_string(i) + "."
+                          : "block" + std::string(static_cast<size_t>(i), 'x') + "_";
       x_ = Block(x_);
       if (r_.Chance(0.15)) b_.graph.outputs.push_back(x_);
     }
     prefix_ = "";
     if (r_.Chance(0.2)) b_.One(Op::kLinear, {x_, W({width_, width_}, WeightRole::kMatrix)});  // nobody reads it
-    if (r_.Chance(0.2)) Fresh({r_.Int(1, 90), r_.Int(1, 90)}, WeightRole::kOther);             // nobody uses it
+    if (r_.Chance(0.2)) Fresh({r_.Int(1, 90), r_.Int(1, 90)}, WeightRole::kOther);            // nobody uses it
     if (size_.loss || r_.Chance(0.95)) {
       Loss();
     } else {
@@ -54,14 +55,16 @@ class Maker {
 
   ValueId Fresh(const Shape& shape, WeightRole role) {
     const DType storage = mixed_ ? Storage() : shape.size() < 2 && r_.Chance(0.5) ? DType::kF32 : storage_;
-    ValueId id = b_.Weight(prefix_ + "w" + std::to_string(b_.graph.weights.size()), shape, role, storage, r_.Chance(trained_));
+    ValueId id =
+        b_.Weight(prefix_ + "w" + std::to_string(b_.graph.weights.size()), shape, role, storage, r_.Chance(trained_));
     weights_[shape].push_back(id);
     return id;
   }
   // A weight of this shape: mostly a new one, now and then one that is used elsewhere too.
   ValueId W(const Shape& shape, WeightRole role) {
     auto it = weights_.find(shape);
-    if (it != weights_.end() && r_.Chance(0.12)) return it->second[static_cast<size_t>(r_.Int(0, static_cast<int64_t>(it->second.size()) - 1))];
+    if (it != weights_.end() && r_.Chance(0.12))
+      return it->second[static_cast<size_t>(r_.Int(0, static_cast<int64_t>(it->second.size()) - 1))];
     return Fresh(shape, role);
   }
 
@@ -129,33 +132,44 @@ class Maker {
   // Generic ops on weights: all of the weight at once.
   ValueId Generic(ValueId x) {
     switch (r_.Int(0, 6)) {
-      case 0: return b_.One(Op::kAdd, {x, W({width_}, WeightRole::kOther)});
-      case 1: return b_.One(Op::kMul, {x, W({seq_, width_}, WeightRole::kOther)});
-      case 2: return b_.One(Op::kMatMul, {x, W({width_, width_}, WeightRole::kOther)});
+      case 0:
+        return b_.One(Op::kAdd, {x, W({width_}, WeightRole::kOther)});
+      case 1:
+        return b_.One(Op::kMul, {x, W({seq_, width_}, WeightRole::kOther)});
+      case 2:
+        return b_.One(Op::kMatMul, {x, W({width_, width_}, WeightRole::kOther)});
       case 3: {
         ValueId w = W({seq_ * width_}, WeightRole::kOther);
         return b_.One(Op::kAdd, {x, b_.One(Op::kReshape, {w}, {{"shape", Shape{1, seq_, width_}}})});
       }
       case 4: {
-        ValueId both = b_.One(Op::kMul, {W({width_, width_}, WeightRole::kOther), W({width_, width_}, WeightRole::kOther)});
+        ValueId both =
+            b_.One(Op::kMul, {W({width_, width_}, WeightRole::kOther), W({width_, width_}, WeightRole::kOther)});
         return b_.One(Op::kMatMul, {x, both});
       }
       case 5: {
         ValueId w = b_.One(Op::kTranspose, {W({width_, width_}, WeightRole::kOther)}, {{"perm", Shape{1, 0}}});
         return b_.One(Op::kMatMul, {x, w});
       }
-      default: return b_.One(Op::kMul, {x, Constant({width_})});
+      default:
+        return b_.One(Op::kMul, {x, Constant({width_})});
     }
   }
 
   ValueId Block(ValueId x) {
     switch (r_.Int(0, 5)) {
-      case 0: return Linear(x, width_, width_);
-      case 1: return b_.One(Op::kAdd, {x, Mlp(Norm(x))});
-      case 2: return b_.One(Op::kAdd, {x, Attention(Norm(x))});
-      case 3: return Norm(b_.One(Op::kAdd, {x, Mlp(b_.One(Op::kAdd, {x, Attention(x)}))}));
-      case 4: return Generic(x);
-      default: return b_.One(Op::kTanh, {Mlp(x)});
+      case 0:
+        return Linear(x, width_, width_);
+      case 1:
+        return b_.One(Op::kAdd, {x, Mlp(Norm(x))});
+      case 2:
+        return b_.One(Op::kAdd, {x, Attention(Norm(x))});
+      case 3:
+        return Norm(b_.One(Op::kAdd, {x, Mlp(b_.One(Op::kAdd, {x, Attention(x)}))}));
+      case 4:
+        return Generic(x);
+      default:
+        return b_.One(Op::kTanh, {Mlp(x)});
     }
   }
 
@@ -195,7 +209,8 @@ class Maker {
       }
       default: {
         loss.kind = "output:own";
-        ValueId own = b_.One(Op::kReduceMean, {b_.One(Op::kMul, {x_, x_})}, {{"axes", Shape{1, 2}}, {"keepdims", int64_t{0}}});
+        ValueId own =
+            b_.One(Op::kReduceMean, {b_.One(Op::kMul, {x_, x_})}, {{"axes", Shape{1, 2}}, {"keepdims", int64_t{0}}});
         b_.Call(Op::kOutputLoss, {own});
       }
     }

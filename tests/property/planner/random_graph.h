@@ -20,7 +20,9 @@ class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
   // Uniform in [low, high].
-  int64_t Int(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1)); }
+  int64_t Int(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1));
+  }
   double Real(double low, double high) { return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1p-53; }
   // 10^x with x uniform.
   double Power(double low, double high);
@@ -31,9 +33,9 @@ class Random {
 };
 
 struct GraphSize {
-  int blocks = 4;       // at most
-  int64_t width = 64;   // at most
-  bool loss = true;     // always one; otherwise now and then none
+  int blocks = 4;      // at most
+  int64_t width = 64;  // at most
+  bool loss = true;    // always one; otherwise now and then none
 };
 Graph RandomGraph(Random& random, const GraphSize& size = {});
 Machine RandomMachine(Random& random);

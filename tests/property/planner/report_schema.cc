@@ -16,30 +16,61 @@ using Json = nlohmann::json;
 // n: number of at least 0; s: string; b: bool; a: array of strings; o: object; r: any number.
 const std::map<std::string, std::vector<std::pair<std::string, char>>>& Fields() {
   static const auto& fields = *new std::map<std::string, std::vector<std::pair<std::string, char>>>{
-      {"model", {{"name", 's'}, {"digest", 's'}, {"weights", 'n'}, {"trained_weights", 'n'}, {"weight_bytes", 'n'},
-                 {"loss", 's'}, {"loss_cause", 's'}}},
+      {"model",
+       {{"name", 's'},
+        {"digest", 's'},
+        {"weights", 'n'},
+        {"trained_weights", 'n'},
+        {"weight_bytes", 'n'},
+        {"loss", 's'},
+        {"loss_cause", 's'}}},
       {"machine", {{"name", 's'}, {"kind", 's'}, {"source", 'o'}}},
       {"options", {{"budget", 'n'}, {"host_budget", 'n'}, {"strategy", 's'}, {"samples", 'n'}, {"micro_batches", 'n'}}},
       {"tiles", {{"count", 'n'}, {"classes", 'n'}, {"target_bytes", 'n'}, {"resident", 'n'}, {"streamed", 'n'}}},
       {"decision", {{"strategy", 's'}, {"slots", 'n'}, {"writeback_every", 'n'}, {"causes", 'a'}}},
       {"memory", {{"device", 'o'}, {"host", 'o'}}},
-      {"time", {{"period", 'n'}, {"first_step", 'n'}, {"compute", 'n'}, {"prepare", 'n'}, {"upload", 'n'}, {"download", 'n'},
-                {"wait_for_upload", 'n'}, {"wait_for_download", 'n'}, {"steps", 'n'}, {"total", 'n'}}},
-      {"rate", {{"tokens_per_second", 'n'}, {"tflops", 'n'}, {"flops_per_step", 'n'}, {"up_bytes_per_step", 'n'},
-                {"down_bytes_per_step", 'n'}}},
-      {"bound", {{"seconds", 'n'}, {"gap", 'r'}, {"binding", 's'}, {"compute", 'n'}, {"up", 'n'}, {"down", 'n'},
-                 {"resident_bytes", 'n'}, {"assumes", 's'}}},
+      {"time",
+       {{"period", 'n'},
+        {"first_step", 'n'},
+        {"compute", 'n'},
+        {"prepare", 'n'},
+        {"upload", 'n'},
+        {"download", 'n'},
+        {"wait_for_upload", 'n'},
+        {"wait_for_download", 'n'},
+        {"steps", 'n'},
+        {"total", 'n'}}},
+      {"rate",
+       {{"tokens_per_second", 'n'},
+        {"tflops", 'n'},
+        {"flops_per_step", 'n'},
+        {"up_bytes_per_step", 'n'},
+        {"down_bytes_per_step", 'n'}}},
+      {"bound",
+       {{"seconds", 'n'},
+        {"gap", 'r'},
+        {"binding", 's'},
+        {"compute", 'n'},
+        {"up", 'n'},
+        {"down", 'n'},
+        {"resident_bytes", 'n'},
+        {"assumes", 's'}}},
   };
   return fields;
 }
 
 bool Is(const Json& value, char type) {
   switch (type) {
-    case 'n': return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() >= 0;
-    case 'r': return value.is_number() && std::isfinite(value.get<double>());
-    case 's': return value.is_string();
-    case 'b': return value.is_boolean();
-    case 'o': return value.is_object();
+    case 'n':
+      return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() >= 0;
+    case 'r':
+      return value.is_number() && std::isfinite(value.get<double>());
+    case 's':
+      return value.is_string();
+    case 'b':
+      return value.is_boolean();
+    case 'o':
+      return value.is_object();
     default:
       if (!value.is_array()) return false;
       for (const Json& x : value)
@@ -100,7 +131,8 @@ class Judge {
       if (!j_.contains(name) || !j_[name].is_object()) return Fault("no object " + name);
       for (const auto& [field, type] : fields) {
         if (!j_[name].contains(field) || !Is(j_[name][field], type)) {
-          return Fault(name + "." + field + " is missing or of the wrong type: " + j_[name].value(field, Json()).dump());
+          return Fault(name + "." + field +
+                       " is missing or of the wrong type: " + j_[name].value(field, Json()).dump());
         }
       }
       if (j_[name].size() != fields.size()) Fault(name + " has other fields than it should");
@@ -147,12 +179,14 @@ class Judge {
           At("/memory/device/resident_weights") + At("/memory/device/slots") + At("/memory/device/constants") +
               At("/memory/device/records") + At("/memory/device/temporary"),
           "memory.device.bytes and its parts", 0);
-    Equal(At("/memory/host/bytes"), At("/memory/host/masters") + At("/memory/host/staging"), "memory.host.bytes and its parts", 0);
+    Equal(At("/memory/host/bytes"), At("/memory/host/masters") + At("/memory/host/staging"),
+          "memory.host.bytes and its parts", 0);
     Equal(At("/memory/device/bytes"), static_cast<double>(s_.arenas[0].bytes), "memory.device.bytes and the arena", 0);
     Equal(At("/memory/host/bytes"), static_cast<double>(s_.arenas[1].bytes), "memory.host.bytes and the arena", 0);
     Equal(At("/options/budget"), At("/memory/device/budget"), "budgets", 0);
     for (const auto& [kind, bytes] : j_["memory"]["device"]["temporary_lower_bound_of_kind"].items())
-      if (bytes.get<double>() > At("/memory/device/temporary")) Fault("temporaries of kind " + kind + " exceed all temporaries");
+      if (bytes.get<double>() > At("/memory/device/temporary"))
+        Fault("temporaries of kind " + kind + " exceed all temporaries");
     Equal(At("/tiles/count"), At("/tiles/resident") + At("/tiles/streamed"), "tiles.count and its parts", 0);
     Equal(At("/tiles/count"), static_cast<double>(s_.tiles.size()), "tiles.count and the schedule", 0);
     double masters = 0, weights = 0;
@@ -188,7 +222,9 @@ class Judge {
         if (i.kind == InstrKind::kPrepare) prepares += seconds;
         if (i.kind != InstrKind::kCopy) continue;
         (lane.kind == LaneKind::kH2D ? up : down) += seconds;
-        if (i.tile >= 0) (lane.kind == LaneKind::kH2D ? up_bytes : down_bytes) += share * static_cast<double>(i.operands[0].type.bytes());
+        if (i.tile >= 0)
+          (lane.kind == LaneKind::kH2D ? up_bytes : down_bytes) +=
+              share * static_cast<double>(i.operands[0].type.bytes());
       }
     }
     Equal(At("/time/compute"), calls, "time.compute and the calls", 1e-6);
@@ -196,22 +232,27 @@ class Judge {
     Equal(At("/time/upload"), up, "time.upload and the copies", 1e-6);
     Equal(At("/time/download"), down, "time.download and the copies", 1e-6);
     if (train != nullptr && std::fabs(At("/rate/up_bytes_per_step") - up_bytes) > 1) Fault("rate.up_bytes_per_step");
-    if (train != nullptr && std::fabs(At("/rate/down_bytes_per_step") - down_bytes) > 1) Fault("rate.down_bytes_per_step");
+    if (train != nullptr && std::fabs(At("/rate/down_bytes_per_step") - down_bytes) > 1)
+      Fault("rate.down_bytes_per_step");
     if (!main.lanes[0].instructions.empty())
       Equal(calls + prepares + gradient + At("/time/wait_for_upload") + At("/time/wait_for_download"), period,
             "the compute lane's shares and time.period", 1e-3);
     if (At("/bound/seconds") > 0) Equal(1 + At("/bound/gap"), period / At("/bound/seconds"), "bound.gap", 1e-9);
-    Equal(At("/bound/seconds"), std::max({At("/bound/compute"), At("/bound/up"), At("/bound/down")}), "bound and its parts");
+    Equal(At("/bound/seconds"), std::max({At("/bound/compute"), At("/bound/up"), At("/bound/down")}),
+          "bound and its parts");
   }
 
   void CheckLists() {
     std::set<std::string> rivals;
     for (const Json& r : j_["rivals"]) {
-      if (!Is(r.value("name", Json()), 's') || !Is(r.value("feasible", Json()), 'b')) return Fault("a rival lacks name or feasible");
+      if (!Is(r.value("name", Json()), 's') || !Is(r.value("feasible", Json()), 'b'))
+        return Fault("a rival lacks name or feasible");
       rivals.insert(r["name"].get<std::string>().substr(0, r["name"].get<std::string>().find(' ')));
       if (r["feasible"].get<bool>()) {
-        if (!Is(r.value("period", Json()), 'n') || !Is(r.value("device_bytes", Json()), 'n')) Fault("a rival lacks period or device_bytes");
-        if (r["device_bytes"].get<double>() > At("/options/budget")) Fault("a rival called feasible exceeds the budget");
+        if (!Is(r.value("period", Json()), 'n') || !Is(r.value("device_bytes", Json()), 'n'))
+          Fault("a rival lacks period or device_bytes");
+        if (r["device_bytes"].get<double>() > At("/options/budget"))
+          Fault("a rival called feasible exceeds the budget");
       } else if (!Is(r.value("why", Json()), 's') || r["why"].get<std::string>().empty()) {
         Fault("an infeasible rival does not say why");
       }
@@ -223,8 +264,8 @@ class Judge {
       size_t n = 0;
       for (const Lane& lane : s_.programs[p].lanes) n += lane.instructions.size();
       const Json& row = j_["programs"][p];
-      if (row["name"] != s_.programs[p].name || row["instructions"] != n || row["edges"] != s_.programs[p].edges.size() ||
-          row["period"] != s_.programs[p].period)
+      if (row["name"] != s_.programs[p].name || row["instructions"] != n ||
+          row["edges"] != s_.programs[p].edges.size() || row["period"] != s_.programs[p].period)
         Fault("programs[" + std::to_string(p) + "]");
     }
   }

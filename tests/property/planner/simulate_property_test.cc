@@ -1,12 +1,11 @@
 // The max-plus simulation against an independent event simulation: every start and finish, to the bit.
-#include "planner/simulate.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
 
 #include "planner/plan.h"
+#include "planner/simulate.h"
 #include "tests/property/planner/event_simulator.h"
 #include "tests/property/planner/random_graph.h"
 #include "tests/property/planner/rounds.h"

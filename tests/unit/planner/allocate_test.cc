@@ -54,7 +54,8 @@ TEST(Allocate, RandomInstances) {
 }
 
 // The least height of a few items, by every order of placing each at rest on those before; `least`: found so far.
-void TryOrders(const std::vector<ArenaItem>& items, std::vector<uint64_t>* offsets, std::vector<bool>* placed, uint64_t height, uint64_t* least) {
+void TryOrders(const std::vector<ArenaItem>& items, std::vector<uint64_t>* offsets, std::vector<bool>* placed,
+               uint64_t height, uint64_t* least) {
   if (height >= *least) return;
   bool all = true;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -62,7 +63,8 @@ void TryOrders(const std::vector<ArenaItem>& items, std::vector<uint64_t>* offse
     all = false;
     uint64_t at = 0;
     for (size_t j = 0; j < items.size(); ++j)
-      if ((*placed)[j] && items[i].begin < items[j].end && items[j].begin < items[i].end) at = std::max(at, (*offsets)[j] + items[j].size);
+      if ((*placed)[j] && items[i].begin < items[j].end && items[j].begin < items[i].end)
+        at = std::max(at, (*offsets)[j] + items[j].size);
     (*placed)[i] = true;
     (*offsets)[i] = at;
     TryOrders(items, offsets, placed, std::max(height, at + items[i].size), least);
@@ -144,7 +146,8 @@ TEST(Allocate, MiniMallocInstancesFitTheirCapacity) {
     ArenaPacking p = AllocateArena(items);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     Check(items, p);
-    std::printf("  %c: %zu items, %.4f of the capacity in %.0f ms\n", name, items.size(), static_cast<double>(p.height) / 1048576, 1e3 * seconds);
+    std::printf("  %c: %zu items, %.4f of the capacity in %.0f ms\n", name, items.size(),
+                static_cast<double>(p.height) / 1048576, 1e3 * seconds);
     EXPECT_LE(p.height, 1048576u) << name;
   }
   if (!any) GTEST_SKIP() << "no MiniMalloc instances under " << ZO2_SHARED_DIR;

@@ -26,9 +26,10 @@ void ExpectRefused(const std::string& json, const std::string& word) {
   EXPECT_LT(text.size(), 700u) << text;
 }
 
-const char* const kRateFields[] = {"attention_flops", "elementwise_ops", "memory_bytes_per_s", "noise_normals_per_s",
-                                   "link_up_bytes_per_s", "link_down_bytes_per_s", "disk_read_bytes_per_s",
-                                   "disk_write_bytes_per_s", "gemm_flops", "prepare_params_per_s"};
+const char* const kRateFields[] = {"attention_flops",       "elementwise_ops",        "memory_bytes_per_s",
+                                   "noise_normals_per_s",   "link_up_bytes_per_s",    "link_down_bytes_per_s",
+                                   "disk_read_bytes_per_s", "disk_write_bytes_per_s", "gemm_flops",
+                                   "prepare_params_per_s"};
 
 TEST(MachineFile, RatesOfZeroBelowZeroNotANumberOrTooLargeAreRefused) {
   for (const char* field : kRateFields) {
@@ -44,22 +45,26 @@ TEST(MachineFile, RatesOfZeroBelowZeroNotANumberOrTooLargeAreRefused) {
 
 // JSON knows no NaN or infinity, and numbers past a double's range are no JSON either.
 TEST(MachineFile, WhatIsNoJsonObjectIsRefused) {
-  for (const char* text : {"", " ", "null", "3", "[]", "\"cpu\"", "{", "{]", "{\"link_up_bytes_per_s\":nan}", "{\"link_up_bytes_per_s\":inf}",
-                           "{\"link_up_bytes_per_s\":1e999}", "{\"name\":}", "{\"name\":\"\xff\"}", "{} {}"})
+  for (const char* text : {"", " ", "null", "3", "[]", "\"cpu\"", "{", "{]", "{\"link_up_bytes_per_s\":nan}",
+                           "{\"link_up_bytes_per_s\":inf}", "{\"link_up_bytes_per_s\":1e999}", "{\"name\":}",
+                           "{\"name\":\"\xff\"}", "{} {}"})
     ExpectRefused(text, "JSON object");
   ExpectRefused(std::string(100000, '['), "JSON object");
 }
 
 TEST(MachineFile, TimesSizesAndCountsHaveRanges) {
   for (const char* field : {"copy_latency_s", "call_overhead_s", "spread"}) {
-    for (const char* value : {"-1e-9", "1e10", "null", "\"0\""}) ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
+    for (const char* value : {"-1e-9", "1e10", "null", "\"0\""})
+      ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
   }
   for (const char* field : {"device_bytes", "host_bytes", "disk_bytes"}) {
     for (const char* value : {"-1", "0.5", "1e19", "18446744073709551616", "\"8GiB\""})
       ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
   }
-  for (const char* value : {"0", "-2", "1.5", "1e9", "4294967297", "\"two\""}) ExpectRefused(std::string("{\"compute_threads\":") + value + "}", "compute_threads");
-  for (const char* value : {"0", "-0.5", "1.01", "2"}) ExpectRefused(std::string("{\"link_duplex\":") + value + "}", "link_duplex");
+  for (const char* value : {"0", "-2", "1.5", "1e9", "4294967297", "\"two\""})
+    ExpectRefused(std::string("{\"compute_threads\":") + value + "}", "compute_threads");
+  for (const char* value : {"0", "-0.5", "1.01", "2"})
+    ExpectRefused(std::string("{\"link_duplex\":") + value + "}", "link_duplex");
 }
 
 TEST(MachineFile, WrongTypesAndUnknownFieldsAreRefused) {
@@ -138,13 +143,15 @@ TEST(MachineFile, ExtremesGiveFinitePlans) {
 }
 
 TEST(Flags, AbsurdSizesRatesAndCountsAreRefused) {
-  for (const char* bad : {"", " ", "-1", "-1GiB", "nan", "inf", "1e400", "1e20", "1e30TiB", "12PiB", "1 2 GiB x", "GiB", "0x", "--budget"}) {
+  for (const char* bad : {"", " ", "-1", "-1GiB", "nan", "inf", "1e400", "1e20", "1e30TiB", "12PiB", "1 2 GiB x", "GiB",
+                          "0x", "--budget"}) {
     auto size = ParseSize(bad);
     ASSERT_FALSE(size.ok()) << bad;
     EXPECT_EQ(size.status().code(), Code::kInvalid);
     EXPECT_FALSE(ParseRate(bad).ok()) << bad;
   }
-  for (const char* bad : {"0", "0GB/s", "1e-13", "1e300TB/s", "1e20", "5/s/s", "GB/s", "-2GB/s"}) EXPECT_FALSE(ParseRate(bad).ok()) << bad;
+  for (const char* bad : {"0", "0GB/s", "1e-13", "1e300TB/s", "1e20", "5/s/s", "GB/s", "-2GB/s"})
+    EXPECT_FALSE(ParseRate(bad).ok()) << bad;
   const auto refused = [](void (*change)(PlanOptions*), const char* flag) {
     PlanOptions o;
     change(&o);
