@@ -2,8 +2,11 @@
 #ifndef ZO2_FRONTEND_EVALUATE_INTERNAL_H_
 #define ZO2_FRONTEND_EVALUATE_INTERNAL_H_
 
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "frontend/evaluate.h"
@@ -55,6 +58,17 @@ bool Dispatch(DType dtype, F&& f) {
     default:
       return false;
   }
+}
+
+// A number as a T: what an integer cannot hold becomes the nearest it can, NaN 0 (C++ leaves both open).
+template <typename T, typename V>
+T Saturate(V value) {
+  if constexpr (std::is_integral_v<T> && std::is_floating_point_v<V>) {
+    if (std::isnan(value)) return 0;
+    if (value <= static_cast<V>(std::numeric_limits<T>::min())) return std::numeric_limits<T>::min();
+    if (value >= static_cast<V>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
+  }
+  return static_cast<T>(value);
 }
 
 // Row-major strides, in elements.

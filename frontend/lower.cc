@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "frontend/evaluate_internal.h"
 #include "ir/support/hash.h"
 
 namespace zo2 {
@@ -63,9 +64,9 @@ ValueId Lowering::Scalar(DType dtype, double value) {
     case DType::kF64:
       return Constant(HostTensor::Of<double>(dtype, {}, {value}));
     case DType::kI64:
-      return Constant(HostTensor::Of<int64_t>(dtype, {}, {static_cast<int64_t>(value)}));
+      return Constant(HostTensor::Of<int64_t>(dtype, {}, {internal::Saturate<int64_t>(value)}));
     case DType::kI32:
-      return Constant(HostTensor::Of<int32_t>(dtype, {}, {static_cast<int32_t>(value)}));
+      return Constant(HostTensor::Of<int32_t>(dtype, {}, {internal::Saturate<int32_t>(value)}));
     default:
       return Constant(HostTensor::Of<float>(DType::kF32, {}, {static_cast<float>(value)}));
   }

@@ -1,5 +1,6 @@
 // Ops that make, move and reshape tensors; whatever only computes shapes folds away here.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <type_traits>
 
@@ -76,42 +77,60 @@ Result<void> SizeOfTensor(Lowering& l) {
   return {};
 }
 
-Result<void> Range(Lowering& l) {
-  double bounds[3];
-  ValueId first = -1;
-  for (size_t i = 0; i < 3; ++i) {
-    ZO2_ASSIGN(ValueId id, l.In(i));
-    ZO2_ASSIGN(bounds[i], l.Number(id, "start, limit or delta"));
-    if (i == 0) first = id;
+// start, start + delta, ... below (above, where delta is negative) limit.
+template <typename T>
+Result<ValueId> RangeOf(Lowering& l, const std::array<ValueId, 3>& operands) {
+  T bounds[3];
+  for (size_t i = 0; i < 3; ++i) bounds[i] = l.Tensor(operands[i]).as<T>()[0];
+  double count;
+  if constexpr (std::is_integral_v<T>) {
+    __extension__ using Wide = __int128;
+    const Wide span = Wide{bounds[1]} - bounds[0], delta = bounds[2];
+    if (delta == 0) return Invalid("a range with a delta of 0");
+    count = static_cast<double>(span / delta + (span % delta != 0 && (span < 0) == (delta < 0)));
+  } else {
+    count = std::ceil((double{bounds[1]} - double{bounds[0]}) / double{bounds[2]});
   }
-  const double count = std::ceil((bounds[1] - bounds[0]) / bounds[2]);
   if (!(count <= static_cast<double>(l.max_fold_bytes() / 8)))
     return Invalid("a range of ", count, " elements is not supported");
   const auto n = static_cast<int64_t>(std::max(count, 0.0));
-  auto fill = [&]<typename T>() {
-    std::vector<T> values;
-    // Integers that overflow on the way wrap, and end where they should.
-    using Sum = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
-    const Sum start = static_cast<Sum>(static_cast<T>(bounds[0])), delta = static_cast<Sum>(static_cast<T>(bounds[2]));
-    for (int64_t i = 0; i < n; ++i) values.push_back(static_cast<T>(start + static_cast<Sum>(i) * delta));
-    return l.Constant(HostTensor::Of<T>(l.type(first).dtype, {n}, values));
-  };
-  switch (l.type(first).dtype) {
-    case DType::kF32:
-      l.results = {fill.operator()<float>()};
-      break;
-    case DType::kF64:
-      l.results = {fill.operator()<double>()};
-      break;
-    case DType::kI64:
-      l.results = {fill.operator()<int64_t>()};
-      break;
-    case DType::kI32:
-      l.results = {fill.operator()<int32_t>()};
-      break;
-    default:
-      return Invalid("a range of ", Name(l.type(first).dtype), " is not supported");
+  using Sum = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;  // steps may overflow on the way
+  std::vector<T> values;
+  for (int64_t i = 0; i < n; ++i)
+    values.push_back(static_cast<T>(static_cast<Sum>(bounds[0]) + static_cast<Sum>(i) * static_cast<Sum>(bounds[2])));
+  return l.Constant(HostTensor::Of<T>(l.type(operands[0]).dtype, {n}, values));
+}
+
+Result<void> Range(Lowering& l) {
+  std::array<ValueId, 3> operands;
+  for (size_t i = 0; i < 3; ++i) {
+    ZO2_ASSIGN(operands[i], l.In(i));
+    ZO2_TRY(l.Number(operands[i], "start, limit or delta"));
+    if (l.type(operands[i]).dtype != l.type(operands[0]).dtype)
+      return Invalid("its start, limit and delta are of different types");
   }
+  ValueId y = -1;
+  switch (l.type(operands[0]).dtype) {
+    case DType::kF32: {
+      ZO2_ASSIGN(y, RangeOf<float>(l, operands));
+      break;
+    }
+    case DType::kF64: {
+      ZO2_ASSIGN(y, RangeOf<double>(l, operands));
+      break;
+    }
+    case DType::kI64: {
+      ZO2_ASSIGN(y, RangeOf<int64_t>(l, operands));
+      break;
+    }
+    case DType::kI32: {
+      ZO2_ASSIGN(y, RangeOf<int32_t>(l, operands));
+      break;
+    }
+    default:
+      return Invalid("a range of ", Name(l.type(operands[0]).dtype), " is not supported");
+  }
+  l.results = {y};
   return {};
 }
 

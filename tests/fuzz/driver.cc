@@ -3,6 +3,8 @@
 //
 //   fuzz_readers [READER [FILE...]]     all readers, one, or only these files
 //   ZO2_FUZZ_MUTANTS=N ZO2_FUZZ_SEED=S  mutants of each reader, and where they begin
+//   ZO2_FUZZ_CORPUS=FOLDER              with a folder per reader, for example what libFuzzer has found
+//   ZO2_FUZZ_VERBOSE=1                  prints the error of each input that is refused
 //
 // An input that crashes, hangs (5 seconds of processor time) or takes too much memory is left in crash-READER in the
 // current folder, and the exit status is not 0.
@@ -136,7 +138,8 @@ int Main(int argc, char** argv) {
                   TotalCounts().accepted > 0 ? "accepted" : "refused", TotalCounts().most_bytes,
                   TotalCounts().most_multiple, 100 * TotalCounts().most_share);
     }
-    if (argc > 2 || FuzzOne(reader, ZO2_FUZZ_CORPUS)) continue;
+    const char* corpus = std::getenv("ZO2_FUZZ_CORPUS");
+    if (argc > 2 || FuzzOne(reader, corpus != nullptr ? corpus : ZO2_FUZZ_CORPUS)) continue;
     std::printf("%s: nothing was accepted: the corpus is missing or the harness is broken\n", reader.name);
     good = false;
   }

@@ -7,7 +7,7 @@ namespace {
 constexpr int64_t kMaxFoldBytes = 64 << 10, kMaxInlinedNodes = 500;
 // A node of ten bytes becomes a message, a checked copy of it, nodes of the graph and values. What is folded is counted
 // apart: ImportOptions::max_fold_bytes.
-constexpr Allowance kAllowance{(1 << 20) + 16 * kMaxFoldBytes, 1024};
+constexpr Allowance kAllowance{(1 << 20) + 16 * kMaxFoldBytes, 1024, kProtobufString};
 
 // y = Relu(x), opset 13.
 constexpr std::string_view kSmallModel(

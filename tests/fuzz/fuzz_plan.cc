@@ -10,9 +10,10 @@ namespace {
 constexpr size_t kHeadBytes = 24;
 // Two bytes of protobuf make an empty instruction, which is some 200 bytes as a message and as many again in the
 // schedule; JSON needs three bytes for one.
-constexpr Allowance kReading{64 << 10, 512};
-// The verifier unrolls a program over a window of iterations and keeps a clock per instruction and lane.
-constexpr Allowance kVerifying{1 << 20, 1024};
+constexpr Allowance kReading{64 << 10, 512, kProtobufString};
+// The verifier unrolls a program over a window of iterations and keeps, for each edge (ten bytes), the clocks of 64
+// lanes over 65 iterations. Its own bounds are absolute: 1 GiB of clocks, 2e8 unrolled instructions.
+constexpr Allowance kVerifying{1 << 20, 4096};
 
 }  // namespace
 

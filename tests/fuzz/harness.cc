@@ -21,9 +21,13 @@ std::atomic<int64_t> limit{0};  // of `live`; 0: none
 int64_t live_before = 0;
 Allowance current{};
 size_t current_input = 0;
+std::atomic<void*> uncounted{nullptr};  // Allowance::single
 
 void* Allocate(size_t size, size_t alignment) {
   const int64_t ceiling = limit.load(std::memory_order_relaxed);
+  constexpr size_t kLarge = 1 << 20;
+  if (ceiling != 0 && size >= kLarge && size <= current.single && uncounted == nullptr)
+    return uncounted = std::malloc(size);
   if (ceiling != 0 && (size > size_t{1} << 46 || live.load() + static_cast<int64_t>(size) > ceiling)) {
     limit = 0;
     char text[200];
@@ -43,6 +47,10 @@ void* Allocate(size_t size, size_t alignment) {
 
 void Free(void* memory) {
   if (memory == nullptr) return;
+  if (memory == uncounted) {
+    uncounted = nullptr;
+    return std::free(memory);
+  }
   live -= static_cast<int64_t>(::malloc_usable_size(memory));
   std::free(memory);
 }

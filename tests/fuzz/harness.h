@@ -49,7 +49,10 @@ class InputFile {
 struct Allowance {
   size_t fixed;
   size_t multiple;
+  size_t single = 0;  // one allocation at a time that is no larger than this is not counted
 };
+// Believing a string's length, protobuf reserves up to 50 MB (and a terminator) before it looks whether the bytes are there.
+constexpr size_t kProtobufString = 50'000'064;
 // While it lives, an allocation that passes the allowance ends the process. One at a time.
 class MemoryLimit {
  public:

@@ -107,7 +107,7 @@ def onnx_models():
     yield 'ties', model(
         [helper.make_node('Gather', [f'w{i}', 'i'], [f'g{i}']) for i in range(many // 2)] +
         [helper.make_node('MatMul', ['x', f'onnx::MatMul_{i}'], ['y' if i == 0 else f'h{i}']) for i in range(many // 2)],
-        [values(f'w{i}', 4, 4) for i in range(many // 2)] + [values(f'onnx::MatMul_{i}', 4, 4) for i in range(many // 2)] +
+        [values(f'{name}{i}', 4, 4) for name in ('w', 'onnx::MatMul_') for i in range(many // 2)] +
         [helper.make_tensor('i', TensorProto.INT64, [1], [0])])
     yield 'attributes', model([helper.make_node('Relu', ['x'], ['y'], **{f'a{i}': i for i in range(50000)})])
     yield 'inputs', model([helper.make_node('Sum', ['x'] * 100000, ['y'])])
@@ -116,13 +116,16 @@ def onnx_models():
     shapes = [helper.make_tensor(f's{i}', TensorProto.INT64, [2], [i + 1, 60]) for i in range(200)]
     yield 'folds', model([helper.make_node('ConstantOfShape', [f's{i}'], [f'c{i}']) for i in range(200)] +
                          [helper.make_node('Relu', ['x'], ['y'])], shapes)
+    nearly = helper.make_tensor('value', TensorProto.FLOAT, [1], [0.999 / 128])  # no two powers are equal
     square = helper.make_tensor('square', TensorProto.INT64, [2], [128, 128])
     yield 'fold_products', model(
-        [helper.make_node('ConstantOfShape', ['square'], ['c0'])] +
+        [helper.make_node('ConstantOfShape', ['square'], ['c0'], value=nearly)] +
         [helper.make_node('MatMul', [f'c{i}', 'c0'], [f'c{i + 1}']) for i in range(5000)] +
         [helper.make_node('Relu', ['x'], ['y'])], [square])
-    bounds = [helper.make_tensor(n, TensorProto.INT64, [], [v]) for n, v in (('a', 0), ('b', 1 << 62), ('c', 1 << 30))]
-    yield 'range', model([helper.make_node('Range', ['a', 'b', 'c'], ['r']), helper.make_node('Relu', ['x'], ['y'])], bounds)
+    bounds = [helper.make_tensor(name, TensorProto.INT64, [], [value])
+              for name, value in (('a', 0), ('b', 1 << 62), ('c', 1 << 30))]
+    yield 'range', model(
+        [helper.make_node('Range', ['a', 'b', 'c'], ['r']), helper.make_node('Relu', ['x'], ['y'])], bounds)
 
 
 def files():
@@ -142,18 +145,18 @@ def files():
     yield 'machine', 'table', repeat('{"m":1,"n":1,"k":1,"flops":1}', '{"gemm_table":[', ']}', ',')
     step = lambda i: struct.pack('<BBHQQIIdddd', 1, 1, 0, i, 7, 1, 0, 0, 0, 0, 0) + bytes(4)
     yield 'journal', 'steps', journal(journal_header(1), [step(i) for i in range(N // 80)])
-    yield 'journal', 'snapshots', journal(journal_header(1), [struct.pack('<BBHQI', 2, 1, 0, 0, 0) + b'd' * 64] * (N // 88))
+    snapshot = struct.pack('<BBHQI', 2, 1, 0, 0, 0) + b'd' * 64
+    yield 'journal', 'snapshots', journal(journal_header(1), [snapshot] * (N // 88))
     yield 'journal', 'samples', journal(journal_header(1 << 20), [b'\1\1\0\0' + bytes(8)])
     yield 'journal', 'keys_more', journal(keyed('"%d":0', journal_header(1)[:-1].decode() + ',', '}'))
     version = 1
-    for place, number in (('programs', 17), ('values', 14), ('nodes', 15), ('buffers', 16), ('tiles', 13), ('weights', 12)):
+    for place in ('programs', 'values', 'nodes', 'buffers', 'tiles', 'weights'):
         yield 'plan', place, ('{"version":%d,"%s":[' % (version, place)).encode() + b'{},' * (N // 3) + b'{}]}'
     for number in range(1, 24):  # whatever the fields of a schedule are: empty messages, two bytes each
         yield 'plan', f'empty_{number}', plan(b'\x08\2' + field(number, b'') * (N // 3), version)
-    instruction = '{"seq":%d}'
-    yield 'plan', 'instructions', keyed(instruction, '{"version":1,"programs":[{"lanes":[{"instructions":[', ']}]}]}')
-    operands = b'{"version":1,"programs":[{"lanes":[{"instructions":[{"operands":['
-    yield 'plan', 'operands', operands + b'{},' * (N // 3) + b'{}]}]}]}]}'
+    lane = '{"version":1,"programs":[{"lanes":[{"instructions":['
+    yield 'plan', 'instructions', keyed('{"seq":%d}', lane, ']}]}]}')
+    yield 'plan', 'operands', repeat('{}', lane + '{"operands":[', ']}]}]}]}', ',')
     for tokens, name in (('0', 'ids'), ('[]', 'lists'), ('[0]', 'examples')):
         yield 'dataset', 'lines_' + name, b'j0' + (tokens + '\n').encode() * (N // (len(tokens) + 1))
     yield 'dataset', 'lines_objects', b'j0' + b'{"input_ids":[1]}\n' * (N // 18)

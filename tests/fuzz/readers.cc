@@ -4,14 +4,14 @@ namespace zo2::fuzz {
 
 const std::vector<Reader>& Readers() {
   static const std::vector<Reader> readers = {
-      {"safetensors", FuzzSafetensors, MutateSafetensors, RepairSafetensors, 20000},
-      {"machine", FuzzMachine, MutateMachine, nullptr, 20000},
-      {"journal", FuzzJournal, MutateJournal, RepairJournal, 20000},
-      {"snapshot", FuzzSnapshot, MutateSafetensors, RepairSnapshot, 20000},
-      {"dataset", FuzzDataset, MutateDataset, RepairDataset, 20000},
-      {"plan", FuzzPlan, MutatePlan, RepairPlan, 20000},
+      {"safetensors", FuzzSafetensors, MutateSafetensors, RepairSafetensors, 60000},
+      {"machine", FuzzMachine, MutateMachine, nullptr, 60000},
+      {"journal", FuzzJournal, MutateJournal, RepairJournal, 60000},
+      {"snapshot", FuzzSnapshot, MutateSafetensors, RepairSnapshot, 60000},
+      {"dataset", FuzzDataset, MutateDataset, RepairDataset, 60000},
+      {"plan", FuzzPlan, MutatePlan, RepairPlan, 40000},
 #ifdef ZO2_HAVE_ONNX
-      {"onnx", FuzzOnnx, MutateOnnx, nullptr, 20000},
+      {"onnx", FuzzOnnx, MutateOnnx, nullptr, 200000},
 #endif
   };
   return readers;
