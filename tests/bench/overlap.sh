@@ -11,10 +11,10 @@ compile --budget 24MiB -o "$out/probe.plan"
 "$build/zo2-run" profile --plan "$out/probe.plan" --emulate-link "$link" -o "$out/machine.json" --quiet
 compile --machine "$out/machine.json" --budget 200MiB -o "$out/resident.plan"
 compile --machine "$out/machine.json" --budget 24MiB -o "$out/streamed.plan" --report "$out/streamed.json"
-compile --machine "$out/machine.json" --budget 48MiB -o "$out/48MiB.plan"
+for size in 48MiB 64MiB; do compile --machine "$out/machine.json" --budget $size -o "$out/$size.plan"; done
 compile --machine "$out/machine.json" --budget 24MiB --strategy stream -o "$out/stream.plan"
 compile --machine "$out/machine.json" --budget 100MiB --strategy zo2 -o "$out/zo2.plan"
 compile --machine "$out/machine.json" --budget 100MiB -o "$out/100MiB.plan"
 "$build/tests/bench/bench_overlap" --link "$link" --rounds "${ROUNDS:-17}" --steps "${STEPS:-13}" \
-  "$out/resident.plan" "$out/streamed.plan" "$out/stream.plan" "$out/zo2.plan" "$out/48MiB.plan" \
+  "$out/resident.plan" "$out/streamed.plan" "$out/stream.plan" "$out/zo2.plan" "$out/48MiB.plan" "$out/64MiB.plan" \
   "$out/100MiB.plan"
