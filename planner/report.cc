@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -195,7 +196,15 @@ Result<std::string> ReportText(const std::string& report) {
     }
     const auto& notes = j["notes"];
     if (!notes.empty()) out << "\nnotes\n";
-    for (const auto& note : notes) out << "  " << note.get<std::string>() << "\n";
+    // Notes begin with what they are about ("tied: ..."); of many about the same, some stand for all.
+    constexpr int kShown = 4;
+    std::map<std::string, int> seen;
+    for (const auto& n : notes) {
+      const std::string note = n, about = note.substr(0, note.find(':'));
+      if (++seen[about] <= kShown) out << "  " << note << "\n";
+    }
+    for (const auto& [about, count] : seen)
+      if (count > kShown) out << "  " << about << ": " << count - kShown << " more like these; --report has them all\n";
   } catch (const nlohmann::json::exception& e) {
     return Invalid("the report lacks a field (", e.what(), ")");
   }

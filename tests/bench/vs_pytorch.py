@@ -1,13 +1,14 @@
 """A ZO step of ours beside one of plain PyTorch MeZO (in place), interleaved in one run.
 
-    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--rounds 5] [--steps 6] [--threads 2] [--work DIR]
+    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--q 1] [--rounds 5] [--steps 6] [--threads 2]
+                  [--work DIR]
 
 The model has random weights and the published sizes; everything is resident, fp32, batch and threads are the same. Both
 programs run in processes of their own, round after round in turn; a figure is the median over all rounds of a step's
 seconds, the first step of each process left out. Needs `make demo`'s Python environment (PyTorch, transformers).
 PyTorch's step is MeZO's usual one: +eps, forward, -2 eps, forward, +eps, update, each with normals drawn again from the
-seed. "two forwards" are two forward passes with the loss, nothing else; ours come from the trace of the same run: the
-step without prepare and gradient.
+seed; with q directions, all that q times. "forwards" are two forward passes with the loss per direction, nothing else; ours
+come from the trace of the same run: the step without prepare and gradient.
 """
 import argparse, json, os, re, resource, statistics, subprocess, sys, tempfile, time
 
@@ -53,7 +54,7 @@ def export(name, shape, work):
     save_file({'input_ids': ids, 'attention_mask': torch.ones_like(ids), 'labels': labels}, os.path.join(work, 'data.safetensors'))
 
 
-def pytorch(name, shape, steps, threads):
+def pytorch(name, shape, q, steps, threads):
     """One JSON line: seconds of each step, of each pair of forwards, and the peak of resident memory."""
     import torch
     model = make_model(name, threads)
@@ -74,16 +75,20 @@ def pytorch(name, shape, steps, threads):
     result = {'step': [], 'forwards': []}
     for step in range(steps):
         begin = time.perf_counter()
-        move(step, eps)
-        plus = loss()
-        move(step, -2 * eps)
-        minus = loss()
-        move(step, eps)
-        move(step, -lr * (plus - minus) / (2 * eps))
+        moves = []
+        for seed in range(step * q, (step + 1) * q):
+            move(seed, eps)
+            plus = loss()
+            move(seed, -2 * eps)
+            minus = loss()
+            move(seed, eps)
+            moves.append((seed, -lr / q * (plus - minus) / (2 * eps)))
+        for seed, scale in moves:
+            move(seed, scale)
         result['step'].append(time.perf_counter() - begin)
         begin = time.perf_counter()
-        loss()
-        loss()
+        for _ in range(2 * q):
+            loss()
         result['forwards'].append(time.perf_counter() - begin)
     result['peak'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(result))
@@ -109,6 +114,7 @@ def main():
     a = argparse.ArgumentParser()
     a.add_argument('--model', default='opt-125m')
     a.add_argument('--shape', default='1x128')
+    a.add_argument('--q', type=int, default=1)
     a.add_argument('--rounds', type=int, default=5)
     a.add_argument('--steps', type=int, default=6)
     a.add_argument('--threads', type=int, default=2)
@@ -118,7 +124,7 @@ def main():
     os.environ['HF_HUB_OFFLINE'] = '1'
     os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
     if o.pytorch:
-        return pytorch(o.model, o.shape, o.steps, o.threads)
+        return pytorch(o.model, o.shape, o.q, o.steps, o.threads)
     work = o.work or tempfile.mkdtemp(prefix='zo2-bench-')
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, 'data.safetensors')):
@@ -126,22 +132,22 @@ def main():
                         f'import sys; sys.path.insert(0, {HERE!r}); import vs_pytorch as v; v.export({o.model!r}, {o.shape!r}, {work!r})'],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run([os.path.join(BUILD, 'zo2-plan'), 'compile', os.path.join(work, 'model.onnx'), '--strategy', 'resident',
-                    '--budget', '64GiB', '--host-budget', '64GiB', '-o', os.path.join(work, 'run.plan'), '--quiet'], check=True)
+                    '--budget', '64GiB', '--host-budget', '64GiB', '--q', str(o.q), '-o', os.path.join(work, 'run.plan'), '--quiet'], check=True)
     mine, theirs = {'step': [], 'forwards': [], 'peak': 0}, {'step': [], 'forwards': [], 'peak': 0}
     for _ in range(o.rounds):
         p = subprocess.run([sys.executable, '-W', 'ignore', os.path.abspath(__file__), '--pytorch', '--model', o.model, '--shape',
-                            o.shape, '--steps', str(o.steps), '--threads', str(o.threads)], check=True, stdout=subprocess.PIPE,
+                            o.shape, '--q', str(o.q), '--steps', str(o.steps), '--threads', str(o.threads)], check=True, stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL, text=True)
         for total, one in ((theirs, json.loads(p.stdout.splitlines()[-1])), (mine, ours(work, o.steps))):
             for k in ('step', 'forwards'):
                 total[k] += one[k][1:] if total is theirs else one[k]
             total['peak'] = max(total['peak'], one['peak'])
     m, t = ({k: statistics.median(x[k]) for k in ('step', 'forwards')} for x in (mine, theirs))
-    print(f'{o.model} {o.shape}, fp32, {o.threads} threads, medians of {len(mine["step"])} steps')
-    print(f'  PyTorch   step {t["step"]:.4f} s   two forwards with loss {t["forwards"]:.4f} s   peak {theirs["peak"] / 2**20:.0f} MiB')
-    print(f'  zo2-run   step {m["step"]:.4f} s   two forwards with loss {m["forwards"]:.4f} s   peak {mine["peak"] / 2**20:.0f} MiB')
+    print(f'{o.model} {o.shape}, q {o.q}, fp32, {o.threads} threads, medians of {len(mine["step"])} steps')
+    print(f'  PyTorch   step {t["step"]:.4f} s   forwards with loss {t["forwards"]:.4f} s   peak {theirs["peak"] / 2**20:.0f} MiB')
+    print(f'  zo2-run   step {m["step"]:.4f} s   forwards with loss {m["forwards"]:.4f} s   peak {mine["peak"] / 2**20:.0f} MiB')
     print(f'  ratio     step {m["step"] / t["step"]:.3f}       forwards {m["forwards"] / t["forwards"]:.3f}       '
-          f'our step / our two forwards {m["step"] / m["forwards"]:.3f}')
+          f'our step / our forwards {m["step"] / m["forwards"]:.3f}')
 
 
 if __name__ == '__main__':
