@@ -92,12 +92,12 @@ double CostModel::Call(NodeId id, int64_t begin, int64_t end) const {
     case Op::kLinear:
     case Op::kMatMul: {
       double n = std::max(1.0, flops / std::max(1.0, 2 * rows * k));
-      work = flops / machine_.GemmFlops(x.dtype, rows, n, k);
+      work = flops / machine_.GemmFlops(inputs[1]->dtype, rows, n, k);
       break;
     }
     case Op::kCausalLmLoss: {
       double n = std::max(1.0, flops / std::max(1.0, 2 * rows * k));
-      work = flops / machine_.GemmFlops(x.dtype, rows, n, k) + rows * n / machine_.elementwise_ops;
+      work = flops / machine_.GemmFlops(inputs[2]->dtype, rows, n, k) + rows * n / machine_.elementwise_ops;
       break;
     }
     case Op::kAttention:

@@ -6,11 +6,19 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
 
 namespace zo2 {
+
+// --storage-for, --compute-for: weights whose name contains a match of `regex` take `dtype` (absent: as their file has
+// them). The last rule that matches counts.
+struct TypeRule {
+  std::string regex;
+  std::optional<DType> dtype;
+};
 
 struct PlanOptions {
   // Budgets, bytes. 0: what the machine has.
@@ -23,6 +31,9 @@ struct PlanOptions {
   int micro_batches = 1;  // the graph is bound to the rows of one micro-batch
   Rounding rounding = Rounding::kStochastic;
   bool rademacher = false;
+  std::optional<DType> storage;       // of weights with two and more axes (precision.h); absent: as their files have them
+  DType compute = DType::kF32;        // of matrices, on a CPU: f32 or bf16
+  std::vector<TypeRule> storage_for, compute_for;
 
   // Decisions forced by hand.
   std::string strategy = "auto";     // auto | greedy | zo2 | stream | resident

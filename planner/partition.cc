@@ -268,26 +268,6 @@ class Partitioner {
   std::string group_layer_;
 };
 
-uint16_t ToHalf(float x) {  // nearest even
-  uint32_t u = std::bit_cast<uint32_t>(x);
-  auto sign = static_cast<uint16_t>((u >> 16) & 0x8000);
-  u &= 0x7fffffff;
-  if (u > 0x7f800000) return sign | 0x7e00;
-  if (u >= 0x477ff000) return sign | 0x7c00;
-  if (u < 0x38800000) {  // subnormal: the scaled value rounds in float arithmetic
-    float scaled = std::bit_cast<float>(u) + 0.5f;
-    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(scaled) - 0x3f000000);
-  }
-  uint32_t odd = (u >> 13) & 1;
-  return sign | static_cast<uint16_t>((u - 0x38000000 + 0xfff + odd) >> 13);
-}
-
-uint16_t ToBFloat16(float x) {
-  uint32_t u = std::bit_cast<uint32_t>(x);
-  if ((u & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((u >> 16) | 0x40);
-  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
 }  // namespace
 
 std::vector<ValueId> RootValues(const Graph& graph) {
@@ -315,45 +295,6 @@ std::string LayerPrefix(const std::string& name) {
 uint64_t TileTarget(uint64_t total) {
   uint64_t target = std::bit_ceil(std::max<uint64_t>(1, total / 4096));
   return std::clamp<uint64_t>(target, uint64_t{1} << 20, uint64_t{32} << 20);
-}
-
-Result<Graph> ApplyComputeDType(const Graph& graph, const Machine& machine) {
-  DType narrow = DType::kF32;
-  if (machine.cuda) {
-    for (const Weight& w : graph.weights)
-      if (w.shape.size() >= 2 && SizeOf(w.dtype) == 2) narrow = w.dtype;
-  }
-  if (narrow == DType::kF32) return graph;
-  Graph out = graph;
-  // 1-d weights stay in f32 where every op that reads them allows it: the generic ops want equal dtypes.
-  std::vector<bool> generic(out.values.size());
-  for (const Node& node : out.nodes) {
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      bool row = false;
-      for (const WeightUse& w : Row(node.op).weights) row = row || w.operand == static_cast<int>(i);
-      if (node.inputs[i] >= 0 && !row) generic[static_cast<size_t>(node.inputs[i])] = true;
-    }
-  }
-  for (size_t i = 0; i < out.values.size(); ++i) {
-    Value& v = out.values[i];
-    if (v.type.dtype != DType::kF32) continue;
-    if (v.kind == ValueKind::kWeight && v.type.shape.size() < 2 && !generic[i]) continue;
-    v.type.dtype = narrow;
-    if (v.kind != ValueKind::kConstant || v.data == nullptr) continue;
-    auto data = std::make_shared<std::vector<std::byte>>(v.data->size() / 2);
-    for (size_t e = 0; e < v.data->size() / 4; ++e) {
-      float x;
-      std::memcpy(&x, v.data->data() + 4 * e, 4);
-      uint16_t h = narrow == DType::kF16 ? ToHalf(x) : ToBFloat16(x);
-      std::memcpy(data->data() + 2 * e, &h, 2);
-    }
-    v.data = std::move(data);
-  }
-  for (Node& node : out.nodes) {
-    if (node.op == Op::kCast && AttrInt(node.attrs, "to", -1) == static_cast<int64_t>(DType::kF32))
-      node.attrs["to"] = static_cast<int64_t>(narrow);
-  }
-  return out;
 }
 
 Result<Partition> MakePartition(const Graph& graph, const Machine& machine, const PlanOptions& options) {

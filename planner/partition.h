@@ -1,8 +1,7 @@
-// Partition: cuts a model's weights into tiles and says which dtype each weight is stored, sent and computed in.
+// Partition: cuts a model's weights into tiles.
 //
-// A function of the model alone (and of the user's --tile): it decides bits, so nothing that the planner may choose
-// freely - budget, residency, slots, link - goes in. On a cuda machine 16-bit weights are computed in 16 bits, which
-// makes the machine's kind part of it too.
+// A function of the model alone, in the precision asked for (precision.h), and of the user's --tile: it decides bits, so
+// nothing that the planner may choose freely - budget, residency, slots, link - goes in.
 //
 // The tile target T is clamp(2^ceil(log2(total bytes / 4096)), 1 MiB, 32 MiB) of storage. A weight larger than T is cut
 // along its tile axis into parts of equal size (multiples of 64 rows where that many fit; the last may be smaller) when
@@ -46,10 +45,6 @@ std::vector<ValueId> RootValues(const Graph& graph);
 std::string LayerPrefix(const std::string& name);
 // The tile target for a model of `total` bytes of weights.
 uint64_t TileTarget(uint64_t total);
-
-// On a cuda machine: float activations, constants and weights of two and more axes take the weights' 16-bit dtype.
-// Otherwise the graph as it is (compute in f32).
-Result<Graph> ApplyComputeDType(const Graph& graph, const Machine& machine);
 
 Result<Partition> MakePartition(const Graph& graph, const Machine& machine, const PlanOptions& options);
 

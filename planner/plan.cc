@@ -7,6 +7,7 @@
 #include "ir/schedule/verify.h"
 #include "ir/support/hash.h"
 #include "planner/arith.h"
+#include "planner/precision.h"
 #include "planner/report.h"
 
 namespace zo2 {
@@ -122,7 +123,7 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   Plan plan;
   Clock clock;
 
-  ZO2_ASSIGN(Graph graph, ApplyComputeDType(original, machine));
+  ZO2_ASSIGN(Graph graph, ApplyPrecision(original, machine, options));
   if (graph.loss.node < 0) {  // nothing trains, so no update is ever pending
     for (Weight& w : graph.weights) w.trainable = false;
   }

@@ -13,9 +13,11 @@
 #include "ir/schedule/schedule_io.h"
 #include "ir/schedule/verify.h"
 #include "ir/support/file.h"
+#include "ir/support/last_words.h"
 #include "planner/compare.h"
 #include "planner/machine.h"
 #include "planner/plan.h"
+#include "planner/precision.h"
 #include "planner/report.h"
 #include "planner/sweep.h"
 #include "planner/timeline.h"
@@ -27,7 +29,8 @@ namespace {
 struct Flags {
   std::string model, bind, machine = "cpu-2core", output, report, format = "text", weight, other, weights;
   std::string budget, host_budget, tile, resident, link_up, link_down, range;
-  std::string rounding = "stochastic", numerics = "pinned";
+  std::string rounding = "stochastic", numerics = "pinned", storage = "as-is", compute = "fp32";
+  std::vector<std::string> storage_for, compute_for;
   bool quiet = false, rademacher = false, json = false;
   int points = 9;
   LoadOptions load;
@@ -110,6 +113,19 @@ Result<void> ReadPlanOptions(Flags& f) {
   }
   f.plan.rounding = f.rounding == "nearest" ? Rounding::kNearest : Rounding::kStochastic;
   f.plan.rademacher = f.rademacher;
+  ZO2_ASSIGN(f.plan.storage, ParseFloat("--storage", f.storage, "as-is"));
+  ZO2_ASSIGN(auto compute, ParseFloat("--compute", f.compute, ""));
+  f.plan.compute = *compute;
+  f.plan.storage_for.clear();
+  f.plan.compute_for.clear();
+  for (const std::string& text : f.storage_for) {
+    ZO2_ASSIGN(TypeRule rule, ParseTypeRule("--storage-for", text, "as-is"));
+    f.plan.storage_for.push_back(rule);
+  }
+  for (const std::string& text : f.compute_for) {
+    ZO2_ASSIGN(TypeRule rule, ParseTypeRule("--compute-for", text, ""));
+    f.plan.compute_for.push_back(rule);
+  }
   std::error_code ignored;  // a plan may be run from anywhere
   auto folder = std::filesystem::absolute(DirName(f.model), ignored).lexically_normal();
   f.plan.model_dir = ignored ? DirName(f.model) : folder.string();
@@ -262,10 +278,22 @@ void AddModelFlags(CLI::App* app, Flags* f) {
           "print the graph after this pass of the frontend, or after all", "none");
 }
 
+void AddTypes(CLI::App* app, const char* name, std::vector<std::string>* value, const char* help) {
+  app->add_option(name, *value, help)->group(kBits)->type_name("REGEX=TYPE")->allow_extra_args(false)->default_str("none");
+}
+
 void AddBitFlags(CLI::App* app, Flags* f) {
   Add(app, kBits, "--micro", &f->plan.micro_batches, "N", "micro-batches per step; must divide the bound batch");
   Add(app, kBits, "--q", &f->plan.samples, "N", "directions per step (n-SPSA)");
   AddText(app, kBits, "--tile", &f->tile, "SIZE", "size of a tile", "from the model");
+  Add(app, kBits, "--storage", &f->storage, "TYPE",
+      "how weights are stored: as-is (as their files have them), fp32, bf16 or fp16; those with one axis always in fp32");
+  AddTypes(app, "--storage-for", &f->storage_for,
+           "store the weights whose name contains a match in this type, or as-is; may be given several times");
+  Add(app, kBits, "--compute", &f->compute, "TYPE",
+      "what matrix products take: fp32, or bf16 operands with fp32 sums");
+  AddTypes(app, "--compute-for", &f->compute_for,
+           "fp32 or bf16 for the matrices whose name contains a match; may be given several times");
   Add(app, kBits, "--rounding", &f->rounding, "HOW", "how 16-bit masters are rounded: stochastic or nearest")
       ->check(CLI::IsMember({"stochastic", "nearest"}).description(""));
   app->add_flag("--rademacher", f->rademacher, "directions of +1 and -1 instead of normal ones")->group(kBits);
@@ -383,4 +411,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace zo2
 
-int main(int argc, char** argv) { return zo2::Main(argc, argv); }
+int main(int argc, char** argv) {
+  zo2::InstallLastWords("zo2-plan");
+  return zo2::Main(argc, argv);
+}

@@ -67,6 +67,7 @@ class OutputFile {
 std::string MetricsJson(const Evaluation& evaluation, int64_t step) {
   return "{\"loss\":" + JsonNumber(evaluation.loss) +
          ",\"accuracy\":" + (evaluation.accuracy >= 0 ? JsonNumber(evaluation.accuracy) : "null") +
+         ",\"f1\":" + (evaluation.f1 >= 0 ? JsonNumber(evaluation.f1) : "null") +
          ",\"examples\":" + std::to_string(evaluation.examples) + ",\"step\":" + std::to_string(step) + "}\n";
 }
 
@@ -76,7 +77,7 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   ZO2_TRY(OpenDevice(flags.run.device));  // what is not there is said before anything is looked at
   ZO2_TRY(CheckOutputs({{"--metrics", flags.metrics}, {"--outputs", flags.outputs}, {"--trace", flags.run.trace}},
                        {flags.run.plan, flags.data, flags.journal}));
-  if (flags.at >= 0 && flags.journal.empty())
+  if (flags.at != "end" && flags.journal.empty())
     return Invalid("--at needs --journal: the plan's own weights have no steps");
   const auto note = [&](const std::string& text) {
     if (!flags.run.quiet) std::fprintf(stderr, "note: %s\n", text.c_str());
@@ -97,13 +98,15 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   RunParameters parameters;
   if (!flags.journal.empty()) {
     ZO2_ASSIGN(journal, Journal::Read(flags.journal));
-    ZO2_ASSIGN(state, OpenState(schedule, *base, *journal, {.at = flags.at}));
+    ZO2_ASSIGN(const int64_t at, journal->StepAt(flags.at));
+    ZO2_ASSIGN(state, OpenState(schedule, *base, *journal, {.at = at}));
     for (const std::string& text : state->notes()) note(text);
     parameters = journal->header.parameters;
   }
   const int64_t step = state ? state->step() : 0;
   const WeightReader reader = state ? state->reader() : base->source.reader();
-  ZO2_TRY(executor.Initialize(kernels, parameters, step, [&](Executor& e) { return LoadMasters(reader, e); }));
+  ZO2_TRY(executor.Initialize(kernels, parameters, step,
+                              [&](Executor& e) { return LoadMasters(reader, e, state ? 1 : HostThreads()); }));
 
   const int64_t rows = BatchRows(schedule, *program);
   if (rows <= 0) return Invalid(flags.run.plan, " has no batch axis that could be evaluated");
@@ -119,6 +122,7 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   ZO2_TRY(FinishTrace(flags.run, executor));
   std::printf("%s\n", EvaluationText(evaluation).c_str());
   if (flags.run.quiet) return Status();
+  if (flags.at == "best") std::printf("%s\n", BestText(*journal->Best()).c_str());
   if (state) std::printf("weights of step %ld: %s\n", static_cast<long>(step), state->Origin().c_str());
   if (outputs) std::printf("outputs: %s\n", flags.outputs.c_str());
   return Status();

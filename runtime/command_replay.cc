@@ -41,7 +41,8 @@ Status RunReplay(const ReplayFlags& flags) {
   ZO2_TRY(Verify(schedule));
   ZO2_ASSIGN(const Journal journal, Journal::Read(flags.journal));
   ZO2_ASSIGN(const std::unique_ptr<BaseWeights> base, OpenBase(schedule, flags.weights, /*digest=*/true));
-  RunState::Options options{.at = flags.at, .use_snapshots = false};
+  ZO2_ASSIGN(const int64_t at, journal.StepAt(flags.at));
+  RunState::Options options{.at = at, .use_snapshots = false};
   if (flags.threads > 0) options.threads = flags.threads;
   ZO2_ASSIGN(const std::unique_ptr<RunState> state, OpenState(schedule, *base, journal, options));
   for (const std::string& note : base->source.notes()) std::fprintf(stderr, "note: %s\n", note.c_str());
@@ -52,6 +53,7 @@ Status RunReplay(const ReplayFlags& flags) {
   for (int64_t step = 0; step < state->step(); ++step) skipped += journal.steps.at(step).skipped;
   std::printf("replayed %ld steps (%ld of them skipped) on the base weights in %.2f s\n",
               static_cast<long>(state->step()), static_cast<long>(skipped), Clock() - begin);
+  if (flags.at == "best") std::printf("%s\n", BestText(*journal.Best()).c_str());
   std::printf("weights of step %ld: sha256 %s\n", static_cast<long>(state->step()), digest.c_str());
   std::set<int> seen;  // the file of a generation is that of its last record
   for (auto record = journal.snapshots.rbegin(); record != journal.snapshots.rend(); ++record)

@@ -37,10 +37,15 @@ Status CheckFlags(const TrainFlags& f) {
   ZO2_TRY(not_below("--clip-g", f.clip_g, 0));
   ZO2_TRY(not_below("--max-skips", static_cast<double>(f.max_skips), 1));
   ZO2_TRY(not_below("--eval-every", static_cast<double>(f.eval_every), 0));
+  ZO2_TRY(not_below("--patience", static_cast<double>(f.patience), 0));
   ZO2_TRY(not_below("--snapshot-every", static_cast<double>(f.snapshot_every), 0));
   if (!(f.eps > 0) || !std::isfinite(f.eps)) return Invalid("--eps is ", f.eps, " but must be above 0");
+  if (f.stop_loss_ratio != 0 && !(f.stop_loss_ratio > 1 && std::isfinite(f.stop_loss_ratio)))
+    return Invalid("--stop-loss-ratio is ", f.stop_loss_ratio, " but must be above 1, or 0 for never");
   if (f.resume && f.journal.empty()) return Invalid("--resume needs --journal: there is nothing to go on from");
   if (f.eval_every > 0 && f.eval_data.empty()) return Invalid("--eval-every needs --eval-data");
+  if (f.eval_metric != "loss" && f.eval_data.empty()) return Invalid("--eval-metric needs --eval-data");
+  if (f.patience > 0 && f.eval_every == 0) return Invalid("--patience needs --eval-every: it counts evaluations");
   if (f.snapshot_every > 0 && f.journal.empty())
     return Invalid("--snapshot-every needs --journal: snapshots stand beside it");
   ZO2_TRY(CheckOutputs(
@@ -62,6 +67,7 @@ class Training {
     ZO2_TRY(CheckFlags(flags_));
     ZO2_ASSIGN(order_, ParseDataOrder(flags_.order));
     ZO2_ASSIGN(options_.lr.shape, ParseLrShape(flags_.lr_schedule));
+    ZO2_ASSIGN(options_.metric, ParseEvalMetric(flags_.eval_metric));
     ZO2_ASSIGN(fsync_every_, ParseFsync(flags_.fsync));
     ZO2_ASSIGN(setup_, SetUp(flags_.run));
     ZO2_TRY(OpenData());
@@ -96,6 +102,7 @@ class Training {
     const Program* evaluate = schedule().Find(Purpose::kEvaluate);
     if (evaluate == nullptr)
       return Invalid(flags_.run.plan, " has no evaluate program: compile it again with zo2-plan");
+    ZO2_TRY(CheckMetric(schedule(), options_.metric));
     ZO2_ASSIGN(eval_data_, Dataset::Open(flags_.eval_data, schedule(), *evaluate, options));
     for (const std::string& note : eval_data_->notes()) Note(flags_.eval_data + ": " + note);
     return Status();
@@ -128,7 +135,7 @@ class Training {
     const double begin = Clock();
     const WeightReader reader = state_ ? state_->reader() : base_->source.reader();
     ZO2_TRY(executor().Initialize(kernels_, parameters_, state_ ? state_->step() : 0,
-                                  [&](Executor& e) { return LoadMasters(reader, e); }));
+                                  [&](Executor& e) { return LoadMasters(reader, e, state_ ? 1 : HostThreads()); }));
     load_seconds_ = Clock() - begin - (state_ ? state_->replay_seconds() : 0);
     recorded_ = executor().step();
     if (state_ && state_->snapshot()) snapshot_ = {state_->snapshot()->step(), state_->snapshot()->generation(), ""};
@@ -142,7 +149,12 @@ class Training {
       RemoveUnfinishedSnapshots(flags_.journal);
       journal_id_ = past_ ? past_->id : header_.Id();
     }
-    if (past_ && !flags_.metrics.empty()) ZO2_TRY(MendMetrics(flags_.metrics, past_->steps));
+    if (past_ && !flags_.metrics.empty()) {
+      BestEvaluation past(options_.metric, eval_data_ ? eval_data_->digest() : "");
+      for (const EvaluationRecord& record : past_->evaluations) past.Add(record);
+      const bool evaluated = !eval_data_ || past.last_step() == past_->steps.steps();
+      ZO2_TRY(MendMetrics(flags_.metrics, past_->steps, evaluated));
+    }
     ZO2_ASSIGN(metrics_, MetricsWriter::Open(flags_.metrics, /*append=*/past_.has_value()));
     return Status();
   }
@@ -154,7 +166,12 @@ class Training {
     options_.lr.total = flags_.steps;
     options_.eval_every = eval_data_ && flags_.eval_every == 0 ? flags_.steps : flags_.eval_every;
     options_.snapshot_every = flags_.snapshot_every;
-    options_.max_skips = flags_.max_skips;
+    options_.patience = flags_.patience;
+    options_.divergence.max_skips = flags_.max_skips;
+    options_.divergence.loss_ratio = flags_.stop_loss_ratio;
+    // In nats per token or example; other losses have a scale of their own.
+    const std::string& loss = schedule().loss.kind;
+    options_.divergence.least_loss = loss == "classify" || loss == "causal-lm" ? 0.1 : 0;
     options_.tokens_per_step = TokensPerStep(schedule(), *train_);
     options_.quiet = flags_.run.quiet;
     options_.stop = &stop_;
@@ -172,6 +189,7 @@ class Training {
       const int64_t eval_rows = BatchRows(schedule(), *schedule().Find(Purpose::kEvaluate));
       hooks_.eval_fill = FillInOrder(*eval_data_, eval_rows);
       hooks_.eval_batches = BatchesOf(*eval_data_, eval_rows);
+      hooks_.eval_data = eval_data_->digest();
     }
     hooks_.metrics = &metrics_;
     if (!journal_.open()) return hooks_;
@@ -180,7 +198,12 @@ class Training {
       ++recorded_;
       return Status();
     };
+    hooks_.evaluated = [this](const EvaluationRecord& record) { return journal_.Evaluation(record); };
     hooks_.snapshot = [this](int64_t step) { return Snapshot(step); };
+    if (past_) {
+      hooks_.past = &past_->steps;
+      hooks_.past_evaluations = past_->evaluations;
+    }
     return hooks_;
   }
 
@@ -208,19 +231,33 @@ class Training {
                  recorded_, "; --resume goes on with it)");
   }
 
+  void PrintBest(const BestEvaluation& best) const {
+    if (!best.best()) {
+      std::printf("no evaluation had a finite %s\n", flags_.eval_metric.c_str());
+      return;
+    }
+    std::printf("%s%s\n", BestText(*best.best()).c_str(),
+                journal_.open() ? "; export --at best writes its weights" : "; a --journal would keep its weights");
+  }
+
   void Print(const TrainSummary& s) {
     const int64_t steps = s.last_step - s.first_step;
     if (s.interrupted)
       std::printf("interrupted at step %ld of %ld\n", static_cast<long>(s.last_step), static_cast<long>(flags_.steps));
+    if (s.out_of_patience)
+      std::printf("stopped at step %ld of %ld: %ld evaluations without a better %s; a larger --patience goes on\n",
+                  static_cast<long>(s.last_step), static_cast<long>(flags_.steps), static_cast<long>(flags_.patience),
+                  flags_.eval_metric.c_str());
     if (steps > 0) {
       std::printf("trained %ld steps, from %ld to %ld, %ld of them skipped: last loss %.6f\n", static_cast<long>(steps),
                   static_cast<long>(s.first_step), static_cast<long>(s.last_step), static_cast<long>(s.skipped),
                   s.last_loss);
       std::printf("%s\n", PeriodText(*train_, s.seconds, steps).c_str());
-    } else if (!s.interrupted) {
+    } else if (!s.interrupted && !s.out_of_patience) {
       std::printf("all %ld steps are done already\n", static_cast<long>(flags_.steps));
     }
     if (s.evaluation.examples > 0) std::printf("evaluation: %s\n", EvaluationText(s.evaluation).c_str());
+    if (s.best.count() > 1) PrintBest(s.best);
     std::printf("%s\n", PeakText(executor()).c_str());
     if (executor().saturated() > 0)
       std::printf("%lu updates would have left the range of the storage dtype and were cut\n",
@@ -235,7 +272,7 @@ class Training {
     if (!flags_.run.trace.empty()) std::printf("trace: %s (ui.perfetto.dev)\n", flags_.run.trace.c_str());
     if (write_tuned_) std::printf("tuned weights: %s\n", flags_.output.c_str());
     if (s.interrupted && journal_.open()) {
-      std::printf("to go on: the same command with --resume\n");
+      std::printf("to go on: %s\n", flags_.again.c_str());
     } else if (s.interrupted) {
       std::printf("there is no journal, so the run cannot go on%s; give --journal next time\n",
                   flags_.output.empty() ? " and its weights are lost" : "");

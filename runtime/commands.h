@@ -40,14 +40,18 @@ struct TrainFlags {
   double weight_decay = 0;
   double clip_g = 0;  // 0 = never
   int64_t max_skips = 10;
+  double stop_loss_ratio = 10;  // 0 = never
   std::string eval_data;
   int64_t eval_every = 0;  // 0 = at the end only
+  std::string eval_metric = "loss";
+  int64_t patience = 0;  // 0 = without end
   std::string journal;
   std::string fsync = "every";  // "every", "never" or a number of steps
   int64_t snapshot_every = 0;   // 0 = by time
   bool resume = false;
   std::string metrics;
   std::string output;  // tuned weights at the end, safetensors
+  std::string again;   // the command line, for a shell, with --resume: told to whoever interrupts the run
 };
 
 struct EvalFlags {
@@ -55,20 +59,28 @@ struct EvalFlags {
   std::string data;
   bool truncate = false;
   std::string journal;  // "" = the base weights
-  int64_t at = -1;      // step of the journal, -1 = its end
+  std::string at = "end";  // Journal::StepAt
   std::string metrics;  // JSON object
   std::string outputs;  // the program's outputs of every example, safetensors
 };
 
 struct ReplayFlags {
   std::string plan, journal, weights;
-  int64_t at = -1;
+  std::string at = "end";  // Journal::StepAt
   int threads = 0;  // 0 = the machine's
 };
 
 struct ExportFlags {
   std::string plan, journal, weights, output;
-  int64_t at = -1;
+  std::string at = "end";  // Journal::StepAt
+  int threads = 0;
+};
+
+struct SharesFlags {
+  std::string plan, journal, weights, json;
+  std::string at = "end";      // Journal::StepAt
+  int64_t last = 20;           // steps before it whose updates are looked at
+  int64_t elements = 1 << 20;  // of each weight, at most
   int threads = 0;
 };
 
@@ -94,6 +106,8 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels);
 Status RunReplay(const ReplayFlags& flags);
 // Weights at a step of the journal, all of them, by canonical name, as safetensors.
 Status RunExport(const ExportFlags& flags);
+// The share of perturbation and update that is realised, per weight (shares.h), as a table and as JSON.
+Status RunShares(const SharesFlags& flags);
 Status RunProfile(const ProfileFlags& flags, const KernelTable& kernels);
 
 }  // namespace zo2

@@ -10,7 +10,8 @@ namespace zo2 {
 
 Result<std::unique_ptr<Device>> OpenCpuDevice(const DeviceOptions& options);
 
-// Bytes of memory that this process can still have: the least of MemAvailable and what the control groups leave.
+// Bytes of memory that this process can still have: the least of MemAvailable, what the control groups (1 and 2) leave and
+// what the limits of address space and data leave. No memory is locked on a CPU, so RLIMIT_MEMLOCK does not count.
 Device::Available HostMemoryAvailable();
 
 }  // namespace zo2

@@ -30,7 +30,10 @@ struct Classifier {
   const ProgramInput* labels = nullptr;
   int64_t classes = 0;
   DType dtype = DType::kF32;
-  int64_t right = 0, total = 0;
+  struct Class {
+    int64_t right = 0, labelled = 0, predicted = 0;
+  };
+  std::vector<Class> of;  // by class
 
   void Count(const std::byte* logits, const int64_t* label, int64_t rows) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -44,9 +47,25 @@ struct Classifier {
           largest = x;
         }
       }
-      right += best == label[r];
-      ++total;
+      if (label[r] < classes) ++of[static_cast<size_t>(label[r])].labelled;
+      ++of[static_cast<size_t>(best)].predicted;
+      if (best == label[r]) ++of[static_cast<size_t>(best)].right;
     }
+  }
+
+  void Finish(Evaluation* evaluation) const {
+    int64_t right = 0, total = 0, seen = 0;
+    double f1 = 0;
+    for (const Class& c : of) {
+      right += c.right;
+      total += c.predicted;
+      if (c.labelled + c.predicted == 0) continue;
+      ++seen;
+      f1 += 2.0 * static_cast<double>(c.right) / static_cast<double>(c.labelled + c.predicted);
+    }
+    if (total == 0) return;
+    evaluation->accuracy = static_cast<double>(right) / static_cast<double>(total);
+    evaluation->f1 = f1 / static_cast<double>(seen);
   }
 };
 
@@ -59,6 +78,7 @@ Classifier FindClassifier(const Schedule& schedule, const Program& program, int6
     if (type.dtype != DType::kF32 && type.dtype != DType::kBF16 && type.dtype != DType::kF16) continue;
     classifier.output = &output;
     classifier.classes = type.shape[1];
+    classifier.of.resize(static_cast<size_t>(type.shape[1]));
     classifier.dtype = type.dtype;
     break;
   }
@@ -83,6 +103,27 @@ int64_t BatchRows(const Schedule& schedule, const Program& program) {
     return shape.empty() ? 0 : shape[0] * program.micro_batches;
   }
   return static_cast<int64_t>(schedule.buffers[static_cast<size_t>(program.loss_sum[0])].bytes / 8);
+}
+
+Status CheckMetric(const Schedule& schedule, EvalMetric metric) {
+  const Program* program = schedule.Find(Purpose::kEvaluate);
+  if (program == nullptr) return Invalid("the plan has no evaluate program: compile the model again with zo2-plan");
+  if (metric == EvalMetric::kLoss)
+    return program->loss_sum.empty() ? Invalid("--eval-metric loss: the plan has no loss") : Status();
+  if (schedule.loss.kind != "classify")
+    return Invalid("--eval-metric ", Name(metric), " is of models with the loss classify, and this one has ",
+                   schedule.loss.kind, ": use --eval-metric loss");
+  if (FindClassifier(schedule, *program, BatchRows(schedule, *program)).output == nullptr)
+    return Invalid("--eval-metric ", Name(metric), " needs the model's logits, and the plan's evaluations do not ",
+                   "return them: compile the model again with --keep-output, or a larger budget");
+  return Status();
+}
+
+Result<double> MetricOf(const Evaluation& evaluation, EvalMetric metric) {
+  if (metric == EvalMetric::kLoss) return evaluation.loss;
+  if (evaluation.accuracy < 0)
+    return Invalid("no example of the evaluation data has a label, so there is no ", Name(metric));
+  return metric == EvalMetric::kAccuracy ? evaluation.accuracy : evaluation.f1;
 }
 
 Result<Evaluation> Evaluate(Executor& executor, int64_t batches, const BatchFiller& fill, const OutputTaker& take) {
@@ -138,8 +179,7 @@ Result<Evaluation> Evaluate(Executor& executor, int64_t batches, const BatchFill
   ZO2_TRY(status);
   ZO2_TRY(drained);
   result.loss = has_loss ? sum / count : std::numeric_limits<double>::quiet_NaN();
-  if (classifier.output != nullptr && classifier.total > 0)
-    result.accuracy = static_cast<double>(classifier.right) / static_cast<double>(classifier.total);
+  classifier.Finish(&result);
   return result;
 }
 

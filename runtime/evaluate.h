@@ -1,4 +1,4 @@
-// Mean loss and accuracy of θ(step) on a data set, through the evaluate program: one branch, forward only.
+// Mean loss, accuracy and F1 of θ(step) on a data set, through the evaluate program: one branch, forward only.
 #ifndef ZO2_RUNTIME_EVALUATE_H_
 #define ZO2_RUNTIME_EVALUATE_H_
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ir/support/status.h"
+#include "runtime/best_evaluation.h"
 #include "runtime/dataset.h"
 #include "runtime/executor.h"
 
@@ -27,8 +28,15 @@ int64_t BatchRows(const Schedule& schedule, const Program& program);
 struct Evaluation {
   double loss = 0;       // sum over examples / count over examples, both in the order of examples; NaN without a loss
   double accuracy = -1;  // share of rows whose largest logit is their label's; -1: the plan returns no logits
+  // Macro-F1: mean over classes of 2 · right / (labelled + predicted), over the classes that are a label or a prediction
+  // at least once; -1 as above.
+  double f1 = -1;
   int64_t examples = 0;
 };
+// kInvalid when the plan's evaluations do not give the metric, with what to do.
+Status CheckMetric(const Schedule& schedule, EvalMetric metric);
+// The metric of an evaluation; kInvalid when no example had a label.
+Result<double> MetricOf(const Evaluation& evaluation, EvalMetric metric);
 // Takes each batch's outputs in order: outputs[i] is the staging memory of Program::outputs[i], `rows` of it are real.
 using OutputTaker = std::function<Status(int64_t rows, std::span<const std::byte* const> outputs)>;
 

@@ -118,6 +118,16 @@ Status Executor::WriteBuffer(BufferId id, uint64_t offset, std::span<const std::
   return device_.Write(arena_data_[static_cast<size_t>(buffer.arena)] + buffer.offset + offset, bytes.data(), bytes.size());
 }
 
+Result<std::byte*> Executor::Fill(BufferId id, uint64_t offset, uint64_t bytes) {
+  const Buffer& buffer = schedule_.buffers[static_cast<size_t>(id)];
+  if (offset > buffer.bytes || bytes > buffer.bytes - offset)
+    return Internal("buffer ", buffer.name, " has ", buffer.bytes, " bytes: filling ", bytes, " at ", offset);
+  const Arena& arena = schedule_.arenas[static_cast<size_t>(buffer.arena)];
+  if (arena.tier == Tier::kDevice && !device_.shares_host_memory()) return nullptr;
+  Touch(id, offset + bytes);
+  return arena_data_[static_cast<size_t>(buffer.arena)] + buffer.offset + offset;
+}
+
 Status Executor::ReadBuffer(BufferId id, uint64_t offset, std::span<std::byte> bytes) {
   const Buffer& buffer = schedule_.buffers[static_cast<size_t>(id)];
   if (offset > buffer.bytes || bytes.size() > buffer.bytes - offset)

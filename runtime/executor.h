@@ -71,6 +71,9 @@ class Executor {
   // Host access to a buffer while no program runs. offset is in the first copy.
   Status WriteBuffer(BufferId buffer, uint64_t offset, std::span<const std::byte> bytes);
   Status ReadBuffer(BufferId buffer, uint64_t offset, std::span<std::byte> bytes);
+  // Where the host may fill [offset, offset + bytes) of the first copy itself; counts as filled. Null where only WriteBuffer
+  // reaches the buffer.
+  Result<std::byte*> Fill(BufferId buffer, uint64_t offset, uint64_t bytes);
   // Address of the copy that iteration `iteration` uses; buffers in host arenas (on a CPU, any).
   std::byte* Host(BufferId buffer, int64_t iteration) const;
 

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <bit>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <system_error>
 
 #include "ir/support/crc32.h"
 #include "ir/support/file.h"
@@ -20,8 +22,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "journals are little-endian");
 constexpr std::string_view kMagic = "zo2jrnl\n";
 constexpr uint32_t kVersion = 1, kHeadBytes = 16;
-constexpr uint8_t kStep = 1, kSnapshot = 2, kRecordVersion = 1;
-constexpr size_t kDigestBytes = 64;
+constexpr uint8_t kStep = 1, kSnapshot = 2, kEvaluation = 3, kRecordVersion = 1;
+constexpr size_t kDigestBytes = 64, kMetricBytes = 8;
 
 template <typename T>
 void Put(const T& value, std::string* out) {
@@ -96,6 +98,20 @@ Good ReadSnapshot(Reader* body, Journal* journal) {
   return Good::kYes;
 }
 
+Good ReadEvaluation(Reader* body, Journal* journal) {
+  EvaluationRecord record;
+  record.step = static_cast<int64_t>(body->Get<uint64_t>());
+  record.value = body->Get<double>();
+  const std::string_view name = body->Bytes(kMetricBytes);
+  record.data = std::string(body->Bytes(kDigestBytes));
+  if (body->bad() || body->left() > 0 || record.step != journal->steps.steps()) return Good::kNo;
+  const Result<EvalMetric> metric = ParseEvalMetric(name.substr(0, name.find('\0')));
+  if (!metric.ok()) return Good::kUnknown;  // one that came later
+  record.metric = *metric;
+  journal->evaluations.push_back(std::move(record));
+  return Good::kYes;
+}
+
 // Reads the record at journal->good_bytes and steps past it.
 Good ReadRecord(std::string_view text, Journal* journal) {
   Reader reader(text.substr(journal->good_bytes));
@@ -107,8 +123,10 @@ Good ReadRecord(std::string_view text, Journal* journal) {
   const uint8_t kind = body.Get<uint8_t>(), version = body.Get<uint8_t>();
   body.Get<uint16_t>();
   if (body.bad()) return Good::kNo;
-  if (version != kRecordVersion || (kind != kStep && kind != kSnapshot)) return Good::kUnknown;
-  const Good good = kind == kStep ? ReadStep(&body, journal) : ReadSnapshot(&body, journal);
+  if (version != kRecordVersion || kind < kStep || kind > kEvaluation) return Good::kUnknown;
+  const Good good = kind == kStep       ? ReadStep(&body, journal)
+                    : kind == kSnapshot ? ReadSnapshot(&body, journal)
+                                        : ReadEvaluation(&body, journal);
   if (good == Good::kYes) {
     journal->chain = crc;
     journal->good_bytes += whole.size() + sizeof crc;
@@ -157,6 +175,33 @@ Result<Journal> Journal::Read(const std::string& path) {
                    " steps; the last " + std::to_string(journal.bytes - journal.good_bytes) +
                    " bytes are torn or damaged and do not count";
   return journal;
+}
+
+Result<EvaluationRecord> Journal::Best() const {
+  if (evaluations.empty())
+    return Invalid("the journal ", path, " has no evaluations, so no step is its best: train with --eval-data and ",
+                   "--eval-every, or give a step");
+  const EvaluationRecord& last = evaluations.back();
+  BestEvaluation best(last.metric, last.data);
+  for (const EvaluationRecord& record : evaluations) best.Add(record);
+  if (!best.best())
+    return Invalid("no evaluation of the journal ", path, " has a finite ", Name(last.metric), ": give a step");
+  return *best.best();
+}
+
+Result<int64_t> Journal::StepAt(const std::string& at) const {
+  if (at == "end" || at == "-1") return steps.steps();
+  if (at == "best") {
+    ZO2_ASSIGN(const EvaluationRecord best, Best());
+    return best.step;
+  }
+  int64_t step = 0;
+  const auto [end, error] = std::from_chars(at.data(), at.data() + at.size(), step);
+  if (error != std::errc() || end != at.data() + at.size() || step < 0)
+    return Invalid("--at is '", at, "': give a step, best or end");
+  if (step > steps.steps())
+    return Invalid("the journal ", path, " ends at step ", steps.steps(), ": there is no step ", step);
+  return step;
 }
 
 Result<int64_t> ParseFsync(const std::string& text) {
@@ -284,6 +329,20 @@ Status JournalWriter::Snapshot(const SnapshotRecord& record) {
   body += record.digest;
   ZO2_TRY(Write(body));
   return Sync();
+}
+
+Status JournalWriter::Evaluation(const EvaluationRecord& record) {
+  if (record.data.size() != kDigestBytes) return Internal("an evaluation record with the digest '", record.data, "'");
+  std::string body;
+  Put(kEvaluation, &body);
+  Put(kRecordVersion, &body);
+  Put(uint16_t{0}, &body);
+  Put(static_cast<uint64_t>(record.step), &body);
+  Put(record.value, &body);
+  std::string name(Name(record.metric));
+  name.resize(kMetricBytes);
+  body += name + record.data;
+  return Write(body);
 }
 
 Status JournalWriter::Sync() {

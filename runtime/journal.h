@@ -8,11 +8,13 @@
 //     1 step     u64 step, u64 seed, u32 q, u32 skipped, f64 lr, loss_plus[q], loss_minus[q], g[q], u32 0 (bytes of
 //                method state: ZO-SGD has none)
 //     2 snapshot u64 step, u32 generation, 64 hex digits: digest of the snapshot file's weights
+//     3 evaluation: u64 step, f64 value, 8 bytes: name of the metric, zeros behind; 64 hex digits: digest of the data
 //
 // The CRC of a record continues that of the record before it (the first: of the head), so a record counts only behind
-// the records it was written behind. Steps are consecutive from 0; a snapshot record stands behind the step it follows.
-// A file may end anywhere (a crash, a full disk): what is not a whole good record ends the journal, and is cut off when
-// the run goes on. A damaged head is an error.
+// the records it was written behind. Steps are consecutive from 0; a snapshot or evaluation record stands behind the
+// step it follows. A file may end anywhere (a crash, a full disk): what is not a whole good record ends the journal,
+// and is cut off when the run goes on. A damaged head is an error, and so is a whole record that this build does not
+// know.
 #ifndef ZO2_RUNTIME_JOURNAL_H_
 #define ZO2_RUNTIME_JOURNAL_H_
 
@@ -23,6 +25,7 @@
 
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
+#include "runtime/best_evaluation.h"
 #include "runtime/journal_header.h"
 
 namespace zo2 {
@@ -57,6 +60,7 @@ struct Journal {
   std::string id;  // JournalHeader::Id
   StepLog steps;
   std::vector<SnapshotRecord> snapshots;
+  std::vector<EvaluationRecord> evaluations;  // by whatever metric and data, in order
   uint64_t bytes = 0;       // of the file
   uint64_t good_bytes = 0;  // up to the end of the last good record
   uint32_t chain = 0;       // CRC-32 there
@@ -64,6 +68,10 @@ struct Journal {
 
   // kInvalid: no such file, no journal, another version, a damaged head, a record of an unknown kind.
   static Result<Journal> Read(const std::string& path);
+  // The best evaluation by the metric and on the data of the last one; kInvalid when there is none.
+  Result<EvaluationRecord> Best() const;
+  // The step that --at means: a number, "best", or "end" (or -1). kInvalid where there is no such step.
+  Result<int64_t> StepAt(const std::string& at) const;
 };
 
 // After how many steps the file is made durable: "every" = 1, "never" = 0, or a number.
@@ -88,6 +96,8 @@ class JournalWriter {
   // After an error the journal ends with its last good record; nothing more can be written.
   Status Step(const StepRecord& record);
   Status Snapshot(const SnapshotRecord& record);
+  // Durable with what follows: one that is lost is made again.
+  Status Evaluation(const EvaluationRecord& record);
   // Everything so far is durable (unless the policy is never).
   Status Sync();
   uint64_t bytes() const { return bytes_; }

@@ -2,23 +2,33 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
+
+#include "runtime/worker_pool.h"
 
 namespace zo2 {
 namespace {
 
-constexpr int64_t kLoadBytes = 16 << 20;  // read at a time while masters are filled
+constexpr int64_t kLoadBytes = 4 << 20;  // about what is read at a time while masters are filled
 
 struct Placed {
   const Tile* tile;
   const Segment* segment;
 };
 
-}  // namespace
+// Rows of a segment, and where they go: `to`, or at `offset` of the tile's master where that is null.
+struct Block {
+  Placed at;
+  int64_t row_begin, row_end;
+  uint64_t offset, bytes;
+  std::byte* to;
+};
 
-Status LoadMasters(const WeightReader& read, Executor& executor) {
+Result<std::vector<Block>> BlocksToLoad(Executor& executor) {
   const Schedule& schedule = executor.schedule();
-  std::vector<std::byte> block;
+  std::vector<Block> blocks;
   for (const Tile& tile : schedule.tiles) {
     for (const Segment& segment : tile.segments) {
       const PlanWeight& weight = schedule.weights[static_cast<size_t>(segment.weight)];
@@ -26,15 +36,38 @@ Status LoadMasters(const WeightReader& read, Executor& executor) {
                                 SizeOf(weight.components[static_cast<size_t>(segment.component)].storage);
       const int64_t step = std::max<int64_t>(1, kLoadBytes / std::max<int64_t>(1, row_bytes));
       for (int64_t row = segment.row_begin; row < segment.row_end; row += step) {
-        const int64_t end = std::min(segment.row_end, row + step);
-        block.resize(static_cast<size_t>((end - row) * row_bytes));
-        ZO2_TRY(read(segment.weight, row, end, segment.col_begin, segment.col_end, block.data()));
-        ZO2_TRY(executor.WriteBuffer(
-            tile.master, segment.offset + static_cast<uint64_t>((row - segment.row_begin) * row_bytes), block));
+        Block block{{&tile, &segment}, row, std::min(segment.row_end, row + step), 0, 0, nullptr};
+        block.offset = segment.offset + static_cast<uint64_t>((row - segment.row_begin) * row_bytes);
+        block.bytes = static_cast<uint64_t>((block.row_end - row) * row_bytes);
+        ZO2_ASSIGN(block.to, executor.Fill(tile.master, block.offset, block.bytes));
+        blocks.push_back(block);
       }
     }
   }
-  return Status();
+  return blocks;
+}
+
+}  // namespace
+
+Status LoadMasters(const WeightReader& read, Executor& executor, int threads) {
+  ZO2_ASSIGN(const std::vector<Block> blocks, BlocksToLoad(executor));
+  const auto load = [&](const Block& b) -> Status {
+    const Segment& s = *b.at.segment;
+    if (b.to != nullptr) return read(s.weight, b.row_begin, b.row_end, s.col_begin, s.col_end, b.to);
+    std::vector<std::byte> bytes(b.bytes);
+    ZO2_TRY(read(s.weight, b.row_begin, b.row_end, s.col_begin, s.col_end, bytes.data()));
+    return executor.WriteBuffer(b.at.tile->master, b.offset, bytes);
+  };
+  const bool direct = std::all_of(blocks.begin(), blocks.end(), [](const Block& b) { return b.to != nullptr; });
+  std::mutex mutex;
+  Status status;
+  WorkerPool workers(direct ? std::max(1, threads) : 1);
+  workers.Run(static_cast<int64_t>(blocks.size()), [&](int64_t i) {
+    Status loaded = load(blocks[static_cast<size_t>(i)]);
+    std::lock_guard<std::mutex> lock(mutex);
+    if (status.ok() && !loaded.ok()) status = std::move(loaded);
+  });
+  return status;
 }
 
 WeightReader MasterReader(Executor& executor) {

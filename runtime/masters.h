@@ -8,8 +8,9 @@
 
 namespace zo2 {
 
-// Fills every tile's master (the `load` of Executor::Initialize).
-Status LoadMasters(const WeightReader& read, Executor& executor);
+// Fills every tile's master (the `load` of Executor::Initialize), where the host reaches it without a copy in between.
+// With more than one thread `read` is called concurrently.
+Status LoadMasters(const WeightReader& read, Executor& executor, int threads = 1);
 // Reads the masters of an executor that is flushed and runs nothing. May be called concurrently.
 WeightReader MasterReader(Executor& executor);
 

@@ -62,15 +62,17 @@ Status MetricsWriter::Step(const StepRecord& record, double seconds) {
   return file_ == nullptr ? Status() : Write(StepLine(record, seconds));
 }
 
-Status MetricsWriter::Eval(int64_t step, double loss, double accuracy, int64_t examples) {
+Status MetricsWriter::Eval(int64_t step, const Evaluation& evaluation) {
   if (file_ == nullptr) return Status();
-  std::string line = "{\"step\":" + std::to_string(step) + ",\"eval_loss\":" + JsonNumber(loss);
-  if (accuracy >= 0) line += ",\"eval_accuracy\":" + JsonNumber(accuracy);
-  return Write(line + ",\"eval_examples\":" + std::to_string(examples) + "}\n");
+  std::string line = "{\"step\":" + std::to_string(step) + ",\"eval_loss\":" + JsonNumber(evaluation.loss);
+  if (evaluation.accuracy >= 0)
+    line += ",\"eval_accuracy\":" + JsonNumber(evaluation.accuracy) + ",\"eval_f1\":" + JsonNumber(evaluation.f1);
+  return Write(line + ",\"eval_examples\":" + std::to_string(evaluation.examples) + "}\n");
 }
 
-Status MendMetrics(const std::string& path, const StepLog& log) {
+Status MendMetrics(const std::string& path, const StepLog& log, bool evaluated) {
   if (!FileSize(path).ok()) return Status();  // not there, or a pipe
+  RemoveUnfinished(path);
   ZO2_ASSIGN(const std::string old, ReadFile(path));
   std::string mended;
   int64_t next = 0;  // step whose line is to come
@@ -86,6 +88,7 @@ Status MendMetrics(const std::string& path, const StepLog& log) {
     const int64_t step = json["step"].get<int64_t>();
     if (step < 0 || step > log.steps()) continue;
     if (json.contains("eval_loss")) {  // of the weights after `step` steps
+      if (step == log.steps() && !evaluated) continue;
       fill_to(step);
       mended += line;
     } else if (step < log.steps() && step >= next) {

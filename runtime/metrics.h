@@ -11,6 +11,7 @@
 
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
+#include "runtime/evaluate.h"
 #include "runtime/journal.h"
 
 namespace zo2 {
@@ -32,8 +33,9 @@ class MetricsWriter {
 
   // {"step":0,"loss_plus":...,"loss_minus":...,"g":...,"lr":...,"seconds":...} and "skipped":true where it was.
   Status Step(const StepRecord& record, double seconds);
-  // {"step":N,"eval_loss":...,"eval_accuracy":...}: θ(N) on the evaluation data; accuracy < 0 is left out.
-  Status Eval(int64_t step, double loss, double accuracy, int64_t examples);
+  // {"step":N,"eval_loss":...,"eval_accuracy":...,"eval_f1":...,"eval_examples":...}: θ(N) on the evaluation data;
+  // accuracy and F1 are left out where the plan gives none.
+  Status Eval(int64_t step, const Evaluation& evaluation);
 
  private:
   Status Write(const std::string& line);
@@ -42,8 +44,9 @@ class MetricsWriter {
 
 // Makes the file of a run that goes on at step log.steps() agree with its journal, so that it has every step once: torn
 // lines and lines of steps that the journal does not have go, steps that it lacks come from the journal ("seconds"
-// null). A file that agrees already is left alone, and so is what is no regular file.
-Status MendMetrics(const std::string& path, const StepLog& log);
+// null). The evaluation of its last step stays if the journal has it (`evaluated`); otherwise it is made again. A file
+// that agrees already is left alone, and so is what is no regular file.
+Status MendMetrics(const std::string& path, const StepLog& log, bool evaluated);
 
 // 17 significant digits, or null.
 std::string JsonNumber(double value);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -26,7 +27,7 @@ namespace zo2 {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr uint64_t kBeyondCaches = 96ull << 20;  // bytes that operands rotate through
+constexpr uint64_t kBeyondCaches = 96ull << 20;  // bytes of masters that are prepared in turn: they come from memory
 
 double Clock() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -37,13 +38,18 @@ struct Timing {
   double spread = 0;   // standard deviation / mean
 };
 
-// Repeats f for about `seconds`, at least 5 times after a warm-up.
-Timing Time(double seconds, const std::function<void()>& f) {
-  f();
-  f();
+// Repeats f for about `seconds`, at least 5 times after a warm-up of half as long: helpers that slept may have to find a
+// core first. `between`, if any, runs before each time and is not
+// timed.
+Timing Time(double seconds, const std::function<void()>& f, const std::function<void()>& between = nullptr) {
+  for (const double warm = Clock() + 0.5 * seconds; Clock() < warm;) {
+    f();
+    if (between) between();
+  }
   std::vector<double> times;
   const double end = Clock() + seconds;
   while (times.size() < 5 || (Clock() < end && times.size() < 10000)) {
+    if (between) between();
     const double begin = Clock();
     f();
     times.push_back(Clock() - begin);
@@ -58,7 +64,7 @@ Timing Time(double seconds, const std::function<void()>& f) {
   return {times[times.size() / 2], std::sqrt(std::max(0.0, squares / n - mean * mean)) / mean};
 }
 
-// Memory that operands are taken from, each copy at its own place.
+// Memory that operands are taken from.
 class Pool {
  public:
   static Result<Pool> Create(Device& device, uint64_t bytes) {
@@ -109,55 +115,70 @@ TensorView Dense(DType dtype, Shape shape) {
   view.shape = std::move(shape);
   view.strides.assign(view.shape.size(), 1);
   for (size_t d = view.shape.size(); d-- > 1;) view.strides[d - 1] = view.strides[d] * view.shape[d];
-  static std::byte present;  // until Rotation gives it an address
+  static std::byte present;  // until OwnCall gives it an address
   view.data = &present;
   return view;
 }
 
-// A call with several sets of operands.
-class Rotation {
+// Every thread gets cache lines of [data, data + bytes) to itself, in turn with the others.
+void Touch(WorkerPool& workers, std::byte* data, uint64_t bytes) {
+  constexpr uint64_t kLine = 64;
+  const uint64_t pieces = 8 * static_cast<uint64_t>(workers.threads()), each = (bytes + pieces - 1) / pieces;
+  workers.Run(static_cast<int64_t>(pieces), [&](int64_t piece) {
+    volatile std::byte* const memory = data;
+    const uint64_t begin = static_cast<uint64_t>(piece) * each, end = std::min(bytes, begin + each);
+    for (uint64_t at = begin; at < end; at += kLine) memory[at] = memory[at];
+  });
+}
+
+// A call with operands of its own.
+class OwnCall {
  public:
-  // Views whose data is null stay absent. An output that shares an input's address in the plan gets its own here.
-  static Result<Rotation> Create(const KernelCall& call, const Kernel kernel, int64_t state_bytes, Pool& pool) {
-    Rotation rotation;
-    rotation.kernel_ = kernel;
-    uint64_t set = Aligned(static_cast<uint64_t>(state_bytes)) + Aligned(static_cast<uint64_t>(call.workspace_bytes));
-    for (const auto& views : {call.inputs, call.outputs})
-      for (const TensorView& v : views) set += v.data == nullptr ? 0 : Aligned(ViewBytes(v));
-    if (set == 0 || set > pool.bytes())
-      return Error(Code::kDevice, "a call of ", Name(call.op), " needs ", PrintBytes(set), ", more than is set aside");
-    const uint64_t copies = std::clamp<uint64_t>(std::min(kBeyondCaches, pool.bytes()) / set, 1, 64);
-    rotation.views_.resize(copies);
+  // Views whose data is null stay absent. An output that shares an input's address in the plan gets its own here. Ids of
+  // an embedding are spread over `rows`.
+  static Result<std::unique_ptr<OwnCall>> Create(const KernelCall& call, const Kernel kernel, int64_t state_bytes,
+                                                 int64_t rows, Pool& pool) {
+    auto own = std::make_unique<OwnCall>();
+    own->kernel_ = kernel;
+    own->data_ = pool.data();
+    own->views_.assign(call.inputs.begin(), call.inputs.end());
+    own->views_.insert(own->views_.end(), call.outputs.begin(), call.outputs.end());
+    uint64_t bytes = Aligned(static_cast<uint64_t>(state_bytes)) + Aligned(static_cast<uint64_t>(call.workspace_bytes));
+    for (const TensorView& v : own->views_) bytes += v.data == nullptr ? 0 : Aligned(ViewBytes(v));
+    if (bytes == 0 || bytes > pool.bytes())
+      return Error(Code::kDevice, "a call of ", Name(call.op), " needs ", PrintBytes(bytes), ", more than is set aside");
     std::byte* at = pool.data();
-    for (auto& views : rotation.views_) {
-      views.assign(call.inputs.begin(), call.inputs.end());
-      views.insert(views.end(), call.outputs.begin(), call.outputs.end());
-      for (TensorView& v : views) {
-        if (v.data == nullptr) continue;
-        v.data = at;
-        at += Aligned(ViewBytes(v));
-        Fill(v);
-      }
-      KernelCall c = call;
-      c.inputs = std::span<const TensorView>(views).first(call.inputs.size());
-      c.outputs = std::span<const TensorView>(views).subspan(call.inputs.size());
-      c.first_part = c.last_part = true;
-      c.state = state_bytes > 0 ? at : nullptr;
-      at += Aligned(static_cast<uint64_t>(state_bytes));
-      c.workspace = c.workspace_bytes > 0 ? at : nullptr;
-      at += Aligned(static_cast<uint64_t>(c.workspace_bytes));
-      rotation.calls_.push_back(c);
+    const auto take = [&](uint64_t size) { return std::exchange(at, at + Aligned(size)); };
+    for (TensorView& v : own->views_) {
+      if (v.data == nullptr) continue;
+      v.data = take(ViewBytes(v));
+      Fill(v);
     }
-    ZO2_TRY(kernel(rotation.calls_[0]));
-    return rotation;
+    if (call.op == Op::kEmbedding && own->views_[0].dtype == DType::kI64)
+      for (int64_t i = 0, n = NumElements(own->views_[0].shape); i < n; ++i)
+        static_cast<int64_t*>(own->views_[0].data)[i] = i * rows / n;
+    own->bytes_ = static_cast<uint64_t>(at - own->data_);
+    own->call_ = call;
+    own->call_.inputs = std::span<const TensorView>(own->views_).first(call.inputs.size());
+    own->call_.outputs = std::span<const TensorView>(own->views_).subspan(call.inputs.size());
+    own->call_.first_part = true;
+    own->call_.last_part = call.op != Op::kEmbedding;  // its last part judges ids that no part has
+    own->call_.state = state_bytes > 0 ? take(static_cast<uint64_t>(state_bytes)) : nullptr;
+    own->call_.workspace = call.workspace_bytes > 0 ? take(static_cast<uint64_t>(call.workspace_bytes)) : nullptr;
+    ZO2_TRY(kernel(own->call_));
+    return own;
   }
-  void Next() { (void)kernel_(calls_[next_++ % calls_.size()]).ok(); }
+  // As in a run, operands are in the caches of the cores that the call or prepare before them happened to use.
+  Timing Run(double seconds, WorkerPool& workers) {
+    return Time(seconds, [&] { (void)kernel_(call_).ok(); }, [&] { Touch(workers, data_, bytes_); });
+  }
 
  private:
   Kernel kernel_ = nullptr;
-  std::vector<std::vector<TensorView>> views_;
-  std::vector<KernelCall> calls_;
-  size_t next_ = 0;
+  std::vector<TensorView> views_;
+  KernelCall call_;
+  std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;  // of inputs and outputs
 };
 
 class Profiler {
@@ -182,7 +203,11 @@ class Profiler {
     pool_ = &pool;
     // One thread does all that the compute lane does: libraries keep threads and memory per calling thread.
     Status status;
-    std::thread lane([&] { status = Compute(); });
+    std::thread lane([&] {
+      WorkerPool::Adopt(&workers_);
+      WarmUp();
+      status = Compute();
+    });
     lane.join();
     ZO2_TRY(status);
     ZO2_TRY(Link());
@@ -208,8 +233,8 @@ class Profiler {
     call.outputs = outputs;
     call.workspace_bytes = workspace;
     call.threads = options_.threads;
-    ZO2_ASSIGN(Rotation rotation, Rotation::Create(call, kernel(op), 0, *pool_));
-    return Time(seconds, [&] { rotation.Next(); });
+    ZO2_ASSIGN(const std::unique_ptr<OwnCall> own, OwnCall::Create(call, kernel(op), 0, 1, *pool_));
+    return own->Run(seconds, workers_);
   }
   int64_t Workspace(Op op, const Attrs& attrs, const std::vector<TensorView>& inputs) const {
     std::vector<TensorType> types;
@@ -220,14 +245,25 @@ class Profiler {
     return WorkspaceBytes(op, pointers, attrs, 0);
   }
 
-  // FLOP/s of y[m,n] = x[m,k] W[n,k]^T.
+  // FLOP/s of y[m,n] = x[m,k] W[n,k]^T with W of this dtype.
   Result<double> Gemm(DType dtype, int64_t m, int64_t n, int64_t k, double seconds, double* spread) {
     const Attrs attrs;
-    const std::vector<TensorView> inputs = {Dense(dtype, {1, m, k}), Dense(dtype, {n, k})};
+    const DType around = dtype == DType::kBF16 ? DType::kF32 : dtype;  // how --compute bf16 calls it
+    const std::vector<TensorView> inputs = {Dense(around, {1, m, k}), Dense(dtype, {n, k})};
     const int64_t workspace = Workspace(Op::kLinear, attrs, inputs);
-    ZO2_ASSIGN(const Timing t, TimeCall(Op::kLinear, attrs, inputs, {Dense(dtype, {1, m, n})}, workspace, seconds));
+    ZO2_ASSIGN(const Timing t, TimeCall(Op::kLinear, attrs, inputs, {Dense(around, {1, m, n})}, workspace, seconds));
     if (spread != nullptr) *spread = t.spread;
     return t.seconds > 0 ? 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / t.seconds : 0.0;
+  }
+
+  // Until every thread has a core of its own and the cores are at their speed.
+  void WarmUp() {
+    const double end = Clock() + 0.3;
+    while (Clock() < end)
+      workers_.Run(8 * workers_.threads(), [](int64_t) {
+        for (const double piece = Clock() + 1e-4; Clock() < piece;) {
+        }
+      });
   }
 
   Status Compute() {
@@ -242,7 +278,8 @@ class Profiler {
     json_["gemm_table"] = Json::array();
     if (plan_ == nullptr)
       for (const int64_t m : {16, 128, 512})
-        for (const int64_t n : {768, 3072}) ZO2_TRY(GemmPoint(DType::kF32, m, n, 768));
+        for (const int64_t n : {768, 3072})
+          for (const DType dtype : {DType::kF32, DType::kBF16}) ZO2_TRY(GemmPoint(dtype, m, n, 768));
 
     Say("attention, elementwise, memory and call overhead");
     const int64_t h = 12, s = 256, d = 64;
@@ -274,10 +311,11 @@ class Profiler {
     return Status();
   }
 
-  // The fused pass on one matrix: read, one pending update, write, two branches.
+  // The fused pass on a tile: read, one pending update, write, two branches. Masters come from memory, one after the other;
+  // branches go where those of the tile before went, which all cores have read since, as in a run.
   Status Noise() {
     Say("noise and the fused update");
-    const int64_t rows = 1024, cols = 1024, n = rows * cols;
+    const int64_t rows = 256, cols = 1024, n = rows * cols;
     Program train;
     train.branches = {{{{0, 1.0}}}, {{{0, -1.0}}}};
     const Branch* branches[2] = {&train.branches[0], &train.branches[1]};
@@ -300,14 +338,14 @@ class Profiler {
       tile.name = "profile";
       tile.segments = {{0, 0, 0, rows, 0, cols, 0, 0, 0}};
       tile.bytes = tile.wire_bytes = tile.branch_bytes = bytes;
-      std::byte* master = pool_->data();
-      Fill({master, dtype, {n}, {1}});
-      std::byte* outputs[2] = {master + bytes, master + 2 * bytes};
+      std::byte* outputs[2] = {pool_->data(), pool_->data() + bytes};
+      std::byte* const masters = pool_->data() + 2 * bytes;
+      const int64_t copies = static_cast<int64_t>(pool_->bytes() / bytes) - 2;
+      Fill({masters, dtype, {copies * n}, {1}});
       PrepareJob job;
       job.schedule = &schedule;
       job.train = &train;
       job.tile = &tile;
-      job.source = job.master_out = master;
       job.source_is_master = true;
       job.outputs = outputs;
       job.branches = branches;
@@ -315,14 +353,20 @@ class Profiler {
       job.step = 1;
       job.records = {record, 0, 1};
       job.parameters = &parameters;
-      ZO2_TRY(PrepareTile(job, workers_));
-      const Timing fused = Time(options_.seconds_each, [&] { (void)PrepareTile(job, workers_).ok(); });
+      int64_t next = 0;
+      const auto prepare = [&] {
+        job.source = job.master_out = masters + next++ % copies * static_cast<int64_t>(bytes);
+        return PrepareTile(job, workers_);
+      };
+      ZO2_TRY(prepare());
+      const Timing fused = Time(options_.seconds_each, [&] { (void)prepare().ok(); },
+                                [&] { Touch(workers_, pool_->data(), 2 * bytes); });
       json_["prepare_params_per_s"][std::string(Name(dtype))] = static_cast<double>(n) / fused.seconds;
       if (dtype != DType::kF32) continue;
       job.outputs = {};
       job.branches = {};
       job.step = 8;  // eight normals per element beside one read and one write
-      const Timing noise = Time(options_.seconds_each, [&] { (void)PrepareTile(job, workers_).ok(); });
+      const Timing noise = Time(options_.seconds_each, [&] { (void)prepare().ok(); });
       json_["noise_normals_per_s"] = 8.0 * static_cast<double>(n) / noise.seconds;
     }
     return Status();
@@ -338,6 +382,16 @@ class Profiler {
           if (i.kind == InstrKind::kCall) ZO2_TRY(PlannedCall(i, &seconds));
     json_["calls"] = seconds;
     return Status();
+  }
+
+  // Of the whole table of an embedding, whatever part of it the call has.
+  int64_t RowsOf(const Instruction& call) const {
+    int64_t rows = call.part_end > call.part_begin ? call.part_end : call.operands[1].type.shape[0];
+    for (const Program& program : plan_->programs)
+      for (const Lane& lane : program.lanes)
+        for (const Instruction& i : lane.instructions)
+          if (i.node == call.node) rows = std::max(rows, i.part_end);
+    return rows;
   }
 
   Status PlannedCall(const Instruction& i, std::map<std::string, double>* seconds) {
@@ -365,9 +419,10 @@ class Profiler {
     const std::string signature = CallSignature(call);
     if (seconds->count(signature) > 0) return Status();
     Say(signature);
-    ZO2_ASSIGN(Rotation rotation,
-               Rotation::Create(call, kernel(node.op), state.buffer < 0 ? 0 : state.type.bytes(), *pool_));
-    (*seconds)[signature] = Time(options_.seconds_each, [&] { rotation.Next(); }).seconds;
+    ZO2_ASSIGN(const std::unique_ptr<OwnCall> own,
+               OwnCall::Create(call, kernel(node.op), state.buffer < 0 ? 0 : state.type.bytes(),
+                               node.op == Op::kEmbedding ? RowsOf(i) : 1, *pool_));
+    (*seconds)[signature] = own->Run(options_.seconds_each, workers_).seconds;
     return Status();
   }
 

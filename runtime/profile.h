@@ -4,7 +4,7 @@
 // the keys): gemm_flops, gemm_table, attention_flops, elementwise_ops, memory_bytes_per_s, noise_normals_per_s,
 // prepare_params_per_s, link_up/down_bytes_per_s, link_duplex, copy_latency_s, call_overhead_s, disk rates, bytes of each
 // memory, and with a plan `calls`: seconds of every kernel call that occurs in it, by signature. An emulated link is
-// measured as it is emulated. Operands rotate through more memory than caches hold: in a run weights come from memory.
+// measured as it is emulated. Operands of calls come from the caches of all cores, masters from memory, as in a run.
 #ifndef ZO2_RUNTIME_PROFILE_H_
 #define ZO2_RUNTIME_PROFILE_H_
 

@@ -4,6 +4,7 @@
 
 #include "ir/schedule/schedule_io.h"
 #include "runtime/trace.h"
+#include "runtime/trace_table.h"
 
 namespace zo2 {
 
@@ -64,7 +65,9 @@ std::string PeriodText(const Program& program, double seconds, int64_t steps) {
 
 Status FinishTrace(const RunFlags& flags, const Executor& executor) {
   if (flags.trace.empty()) return Status();
-  return WriteTrace(executor.schedule(), executor.traces(), flags.trace);
+  ZO2_TRY(WriteTrace(executor.schedule(), executor.traces(), flags.trace));
+  if (!flags.quiet) std::printf("%s", TraceTable(executor.schedule(), executor.traces()).c_str());
+  return Status();
 }
 
 }  // namespace zo2

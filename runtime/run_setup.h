@@ -27,7 +27,7 @@ int64_t TokensPerStep(const Schedule& schedule, const Program& program);
 std::string PeakText(const Executor& executor);
 // "1.234 s/step, the plan says 1.200 (+2.8%)"
 std::string PeriodText(const Program& program, double seconds, int64_t steps);
-// Writes flags.trace if it is asked for.
+// Writes flags.trace if it is asked for, and prints where the time went (trace_table.h).
 Status FinishTrace(const RunFlags& flags, const Executor& executor);
 
 }  // namespace zo2

@@ -1,7 +1,6 @@
 #include "runtime/snapshot.h"
 
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
@@ -15,14 +14,7 @@ std::string SnapshotPath(const std::string& journal, int generation) {
 }
 
 void RemoveUnfinishedSnapshots(const std::string& journal) {
-  std::error_code ignored;
-  const std::string name = std::filesystem::path(journal).filename().string();
-  std::filesystem::directory_iterator entry(DirName(journal), ignored), end;
-  for (; !ignored && entry != end; entry.increment(ignored)) {
-    const std::string file = entry->path().filename().string();
-    for (const int generation : {0, 1})
-      if (file.starts_with(SnapshotPath(name, generation) + ".tmp.")) std::filesystem::remove(entry->path(), ignored);
-  }
+  for (const int generation : {0, 1}) RemoveUnfinished(SnapshotPath(journal, generation));
 }
 
 Result<SnapshotRecord> WriteSnapshot(const std::string& journal, const std::string& journal_id, uint64_t seed,
@@ -82,6 +74,7 @@ Status Snapshot::Read(int32_t w, int64_t row_begin, int64_t row_end, int64_t col
   const std::span<const std::byte> data = data_[static_cast<size_t>(w)];
   if (data.empty()) return Internal("weight ", weight.name, " is not in the snapshot");
   const int64_t size = SizeOf(weight.components[0].storage), cols = weight.cols(), width = col_end - col_begin;
+  file_.Passed(static_cast<uint64_t>((row_end - row_begin) * width * size));
   if (width == cols) {
     std::memcpy(out, data.data() + row_begin * cols * size, static_cast<size_t>((row_end - row_begin) * cols * size));
     return Status();

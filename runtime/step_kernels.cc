@@ -55,7 +55,8 @@ void Describe(const PrepareJob& job, const Segment& segment, std::span<const ker
   // Small enough that threads finish together, large enough that starting a part costs nothing.
   constexpr int64_t kPartElements = 1 << 15;
   const int64_t elements = (args.row_end - args.row_begin) * width;
-  out->parts = threads == 1 ? 1 : static_cast<int>(std::clamp<int64_t>(elements / kPartElements, 1, 4 * threads));
+  const int64_t parts = std::clamp<int64_t>(elements / kPartElements, 1, 4 * threads);
+  out->parts = static_cast<int>(parts == 1 ? 1 : (parts + threads - 1) / threads * threads);  // as many for each
 }
 
 }  // namespace

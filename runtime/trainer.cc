@@ -27,19 +27,22 @@ class Loop {
   Loop(Executor& executor, const TrainOptions& options, const TrainHooks& hooks)
       : executor_(executor), options_(options), hooks_(hooks), train_(executor.schedule().Find(Purpose::kTrain)),
         progress_(executor.step(), options.steps, options.tokens_per_step,
-                  train_ == nullptr ? 0 : BatchRows(executor.schedule(), *train_), options.quiet, options.plain_every) {}
+                  train_ == nullptr ? 0 : BatchRows(executor.schedule(), *train_), options.quiet, options.plain_every),
+        divergence_(options.divergence), best_(options.metric, hooks.eval_data) {}
 
   Result<TrainSummary> Run() {
     if (train_ == nullptr) return Invalid("the plan has no train program: compile the model with a loss");
     if (train_->record_host < 0 || train_->control_staging < 0)
       return Invalid("the plan's train program returns no step records: compile the model again with zo2-plan");
     summary_.first_step = summary_.last_step = executor_.step();
+    Remember();
+    if (EvaluationDue() && executor_.step() > 0 && !Stopped()) ZO2_TRY(Evaluation());
     double snapshot_at = Clock();
-    while (executor_.step() < options_.steps && !Stopped() && skips_in_row_ < options_.max_skips) {
+    while (executor_.step() < options_.steps && !Stopped() && !Over()) {
       ZO2_TRY(Stretch(snapshot_at));
       const int64_t step = executor_.step();
       const bool last = step >= options_.steps;
-      if (hooks_.eval_fill && options_.eval_every > 0 && (step % options_.eval_every == 0 || last)) ZO2_TRY(Evaluation());
+      if (EvaluationDue() && (last || !Stopped())) ZO2_TRY(Evaluation());
       if (SnapshotDue(step, snapshot_at) && !last) {
         ZO2_TRY(Snapshot());
         snapshot_at = Clock();
@@ -48,15 +51,30 @@ class Loop {
     progress_.Finish();
     ZO2_TRY(Snapshot());
     summary_.last_step = executor_.step();
-    summary_.interrupted = Stopped() && executor_.step() < options_.steps;
-    if (skips_in_row_ >= options_.max_skips)
-      return Invalid("the loss was not finite in ", skips_in_row_, " steps in a row, the last of them step ",
-                     executor_.step() - 1, ": lower --lr or --eps, look at the data, or raise --max-skips");
+    summary_.interrupted = Stopped() && !Over() && executor_.step() < options_.steps;
+    summary_.out_of_patience = best_.Over(options_.patience) && executor_.step() < options_.steps;
+    summary_.best = best_;
+    ZO2_TRY(divergence_.Check());
     return summary_;
   }
 
  private:
   bool Stopped() const { return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed); }
+  bool Over() const { return divergence_.Room() == 0 || best_.Over(options_.patience); }
+  // At this step, and not made yet.
+  bool EvaluationDue() const {
+    const int64_t step = executor_.step();
+    return hooks_.eval_fill && options_.eval_every > 0 && best_.last_step() != step &&
+           (step % options_.eval_every == 0 || step >= options_.steps);
+  }
+  // What came before the first step.
+  void Remember() {
+    for (int64_t step = 0; hooks_.past != nullptr && step < summary_.first_step; ++step) {
+      const StepRecord& record = hooks_.past->at(step);
+      divergence_.Add(step, StepLoss(record), record.skipped != 0);
+    }
+    for (const EvaluationRecord& record : hooks_.past_evaluations) best_.Add(record);
+  }
   bool SnapshotDue(int64_t step, double last) const {
     if (!hooks_.snapshot) return false;
     if (options_.snapshot_every > 0) return step % options_.snapshot_every == 0;
@@ -81,8 +99,10 @@ class Loop {
 
   Status Pipeline(int64_t stop, double snapshot_at) {
     for (int64_t step = executor_.first(); step < stop; ++step) {
-      if (step - next_ >= executor_.depth()) ZO2_TRY(Collect());
-      if (Stopped() || skips_in_row_ >= options_.max_skips) break;
+      // No more steps under way than may be taken: what ends the run ends it at its step, not at the one behind.
+      const auto most = [&] { return std::min<int64_t>(executor_.depth(), divergence_.Room()); };
+      while (step > next_ && step - next_ >= most()) ZO2_TRY(Collect());
+      if (Stopped() || divergence_.Room() == 0) break;
       if (options_.snapshot_every == 0 && step > executor_.first() && SnapshotDue(step, snapshot_at)) break;
       const Result<int64_t> rows = hooks_.fill(step, InputAddresses(executor_, *train_, step));
       if (!rows.ok()) return rows.status();
@@ -107,11 +127,9 @@ class Loop {
     summary_.last_loss = StepLoss(record);
     if (record.skipped != 0) {
       ++summary_.skipped;
-      ++skips_in_row_;
       progress_.Note("step " + std::to_string(next_) + " is skipped: its loss is not finite");
-    } else {
-      skips_in_row_ = 0;
     }
+    divergence_.Add(next_, summary_.last_loss, record.skipped != 0);
     progress_.Step(next_, summary_.last_loss, executor_.stats());
     ++next_;
     return Status();
@@ -121,8 +139,12 @@ class Loop {
     Result<zo2::Evaluation> evaluation = Evaluate(executor_, hooks_.eval_batches, hooks_.eval_fill);
     if (!evaluation.ok()) return evaluation.status();
     summary_.evaluation = *evaluation;
-    if (hooks_.metrics != nullptr)
-      ZO2_TRY(hooks_.metrics->Eval(executor_.step(), evaluation->loss, evaluation->accuracy, evaluation->examples));
+    ZO2_ASSIGN(const double value, MetricOf(*evaluation, options_.metric));
+    const EvaluationRecord record{executor_.step(), options_.metric, value, hooks_.eval_data};
+    best_.Add(record);
+    // The journal last: what it has is in the metrics file too.
+    if (hooks_.metrics != nullptr) ZO2_TRY(hooks_.metrics->Eval(executor_.step(), *evaluation));
+    if (hooks_.evaluated) ZO2_TRY(hooks_.evaluated(record));
     if (!options_.quiet) {
       char text[160];
       std::snprintf(text, sizeof text, "after %ld steps: loss %.6f on %ld evaluation examples",
@@ -130,6 +152,10 @@ class Loop {
       std::string line = text;
       if (evaluation->accuracy >= 0) {
         std::snprintf(text, sizeof text, ", accuracy %.4f", evaluation->accuracy);
+        line += text;
+      }
+      if (options_.metric == EvalMetric::kF1) {
+        std::snprintf(text, sizeof text, ", F1 %.4f", evaluation->f1);
         line += text;
       }
       progress_.Note(line);
@@ -149,7 +175,8 @@ class Loop {
   Progress progress_;
   TrainSummary summary_;
   int64_t next_ = 0;          // the oldest step whose record has not been read
-  int64_t skips_in_row_ = 0;
+  Divergence divergence_;
+  BestEvaluation best_;
   double last_time_ = 0;      // when the step before next_ was done
 };
 

@@ -10,6 +10,9 @@ namespace zo2 {
 namespace {
 
 constexpr int64_t kBlockBytes = 8 << 20;
+// Of weights that are read side by side: stays in the second-level cache until it has been used. A transposed weight's
+// rows are better read together, so not fewer than some.
+constexpr int64_t kSmallBlockBytes = 256 << 10, kSmallBlockRows = 64;
 
 const PlanWeight& At(const Schedule& schedule, int32_t weight) { return schedule.weights[static_cast<size_t>(weight)]; }
 
@@ -28,12 +31,14 @@ std::vector<int32_t> AllWeights(const Schedule& schedule) {
   return weights;
 }
 
-Status ForEachBlock(const Schedule& schedule, int32_t w, const WeightReader& read,
-                    const std::function<Status(std::span<const std::byte>)>& f) {
+namespace {
+
+Status ForEachRows(const Schedule& schedule, int32_t w, int64_t block_bytes, int64_t least_rows,
+                   const WeightReader& read, const std::function<Status(std::span<const std::byte>)>& f) {
   const PlanWeight& weight = At(schedule, w);
   const int64_t row_bytes = weight.cols() * SizeOf(weight.components[0].storage);
   if (row_bytes == 0) return Status();
-  const int64_t step = std::max<int64_t>(1, kBlockBytes / row_bytes);
+  const int64_t step = std::max(least_rows, block_bytes / row_bytes);
   std::vector<std::byte> block;
   for (int64_t row = 0; row < weight.rows(); row += step) {
     const int64_t end = std::min(weight.rows(), row + step);
@@ -44,11 +49,21 @@ Status ForEachBlock(const Schedule& schedule, int32_t w, const WeightReader& rea
   return Status();
 }
 
+}  // namespace
+
+Status ForEachBlock(const Schedule& schedule, int32_t weight, const WeightReader& read,
+                    const std::function<Status(std::span<const std::byte>)>& f) {
+  return ForEachRows(schedule, weight, kBlockBytes, 1, read, f);
+}
+
 Result<std::string> DigestWeights(const Schedule& schedule, std::span<const int32_t> weights, const WeightReader& read,
                                   int threads) {
   std::vector<std::string> digests(weights.size());
   std::mutex mutex;
   Status status;
+  // One reader at a time may be one that cuts its blocks for threads of its own.
+  const int64_t block_bytes = threads > 1 ? kSmallBlockBytes : kBlockBytes;
+  const int64_t least_rows = threads > 1 ? kSmallBlockRows : 1;
   WorkerPool workers(std::max(1, threads));
   workers.Run(static_cast<int64_t>(weights.size()), [&](int64_t i) {
     const PlanWeight& weight = At(schedule, weights[static_cast<size_t>(i)]);
@@ -56,11 +71,11 @@ Result<std::string> DigestWeights(const Schedule& schedule, std::span<const int3
     std::string head = weight.name + '\0' + std::string(Name(weight.components[0].storage)) + '\0';
     for (const int64_t d : weight.shape) head += std::to_string(d) + ',';
     sha.Update(head + '\0');
-    const Status read_status =
-        ForEachBlock(schedule, weights[static_cast<size_t>(i)], read, [&](std::span<const std::byte> bytes) {
-          sha.Update(bytes);
-          return Status();
-        });
+    const Status read_status = ForEachRows(schedule, weights[static_cast<size_t>(i)], block_bytes, least_rows, read,
+                                           [&](std::span<const std::byte> bytes) {
+                                             sha.Update(bytes);
+                                             return Status();
+                                           });
     digests[static_cast<size_t>(i)] = sha.Hex();
     std::lock_guard<std::mutex> lock(mutex);
     if (status.ok() && !read_status.ok()) status = read_status;

@@ -151,6 +151,7 @@ Status WeightSource::Read(int32_t index, int64_t row_begin, int64_t row_end, int
       fits &= Convert(NumberOf(source.dtype), data + (r * cols + col_begin) * from_size, width, to,
                       out + (r - row_begin) * width * SizeOf(to));
   }
+  files_[source.file].Passed(static_cast<uint64_t>((row_end - row_begin) * width * from_size));
   if (!fits)
     return Invalid("weight ", weight.name, " has values in ", files_[source.file].path(), " that are too large for ",
                    Name(to));

@@ -1,6 +1,7 @@
 // zo2-run: parse flags, call one function of the runtime, print what went wrong.
 #include <errno.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "ir/schedule/schedule.h"
+#include "ir/support/last_words.h"
 #include "runtime/commands.h"
 #include "runtime/kernel_table.h"
 
@@ -20,12 +22,19 @@ namespace {
 constexpr const char* kVersion = "zo2-run 0.1.0";
 
 std::atomic<bool> g_stop{false};
-// The first signal ends the run after the step it is in; a second one ends the process.
-void OnSignal(int signal_number) {
+std::atomic<bool> g_quiet{false};
+// The first signal ends the run after the step it is in; a second one, whichever it is, ends the process.
+void OnSignal(int) {
+  constexpr char kText[] = "\nfinishing what is under way; a second signal ends it at once\n";
   g_stop.store(true);
-  ::signal(signal_number, SIG_DFL);
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+  const int error = errno;
+  if (!g_quiet.load()) (void)!::write(STDERR_FILENO, kText, sizeof kText - 1);
+  errno = error;
 }
-void CatchSignals() {
+void CatchSignals(bool quiet) {
+  g_quiet.store(quiet);
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   action.sa_flags = SA_RESTART;
@@ -53,13 +62,22 @@ std::string IsSeed(const std::string& text) {
   return whole ? "" : text + " is no whole number from 0 to 2^64 - 1";
 }
 
+// As it must be typed.
+std::string ForShell(const std::string& word) {
+  constexpr const char* kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 constexpr const char *kWhat = "What", *kData = "Data", *kMethod = "Method", *kFiles = "Files", *kMachine = "Machine",
                      *kTests = "For tests";
 
 void AddRunFlags(CLI::App* app, RunFlags* f) {
   app->add_option("PLAN", f->plan, "plan file of zo2-plan compile")->required();
   Add(app, kFiles, "--weights", &f->weights, "safetensors file or folder that goes before the plan's weight files");
-  Add(app, kFiles, "--trace", &f->trace, "Perfetto trace of what ran when (JSON)");
+  Add(app, kFiles, "--trace", &f->trace, "Perfetto trace of what ran when (JSON); the end report then has a table of where the time went");
   Add(app, kFiles, "--trace-steps", &f->trace_steps, "iterations traced after each start of a program");
   Add(app, kMachine, "--device", &f->device, "cpu or cuda");
   Add(app, kMachine, "--emulate-link", &f->emulate_link, "slower link, like up=2GB/s,down=2GB/s,latency=10us");
@@ -78,6 +96,9 @@ void AddTrain(CLI::App* app, TrainFlags* f) {
   app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kData);
   Add(app, kData, "--eval-data", &f->eval_data, "evaluation data");
   Add(app, kData, "--eval-every", &f->eval_every, "steps between evaluations; 0: at the end");
+  Add(app, kData, "--eval-metric", &f->eval_metric, "what makes an evaluation better; the journal keeps the best step")
+      ->check(CLI::IsMember({"loss", "accuracy", "f1"}));
+  Add(app, kData, "--patience", &f->patience, "evaluations without a better one that end the run; 0: none do");
   Add(app, kMethod, "--steps", &f->steps, "steps of the whole run");
   Add(app, kMethod, "--lr", &f->lr, "learning rate");
   Add(app, kMethod, "--lr-schedule", &f->lr_schedule, "of the learning rate")
@@ -88,12 +109,14 @@ void AddTrain(CLI::App* app, TrainFlags* f) {
   Add(app, kMethod, "--weight-decay", &f->weight_decay, "decoupled; not for biases and norm scales");
   Add(app, kMethod, "--clip-g", &f->clip_g, "largest |g|; 0: not clipped");
   Add(app, kMethod, "--max-skips", &f->max_skips, "steps in a row without a finite loss that end the run");
+  Add(app, kMethod, "--stop-loss-ratio", &f->stop_loss_ratio,
+      "end the run when 100 steps in a row have a loss above this times the start's; 0: never");
   Add(app, kFiles, "--journal", &f->journal, "record of the run, from which it can go on; snapshots stand beside it");
   app->add_flag("--resume", f->resume, "go on with the journal, or start it if there is none")->group(kFiles);
   Add(app, kFiles, "--fsync", &f->fsync, "the journal is durable after every step, never, or every N steps");
   Add(app, kFiles, "--snapshot-every", &f->snapshot_every, "steps between snapshots; 0: every three minutes");
   Add(app, kFiles, "--metrics", &f->metrics, "one JSON object per step");
-  Add(app, kFiles, "-o,--output", &f->output, "tuned weights, safetensors");
+  Add(app, kFiles, "-o,--output", &f->output, "weights of the last step, safetensors");
 }
 
 void AddEval(CLI::App* app, EvalFlags* f) {
@@ -101,8 +124,8 @@ void AddEval(CLI::App* app, EvalFlags* f) {
   Add(app, kData, "--data", &f->data, "evaluation data")->required()->default_str("");
   app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kData);
   Add(app, kWhat, "--journal", &f->journal, "evaluate the weights of this run instead of the base weights");
-  Add(app, kWhat, "--at", &f->at, "step of the journal; -1: its end");
-  Add(app, kFiles, "--metrics", &f->metrics, "loss, accuracy, examples and step as one JSON object");
+  Add(app, kWhat, "--at", &f->at, "step of the journal, best (by its evaluations) or end");
+  Add(app, kFiles, "--metrics", &f->metrics, "loss, accuracy, F1, examples and step as one JSON object");
   Add(app, kFiles, "--outputs", &f->outputs, "the model's outputs for every example, safetensors");
 }
 
@@ -110,7 +133,7 @@ template <typename F>
 void AddJournalFlags(CLI::App* app, F* f) {
   app->add_option("PLAN", f->plan, "plan file of zo2-plan compile")->required();
   Add(app, kWhat, "--journal", &f->journal, "journal of the run")->required()->default_str("");
-  Add(app, kWhat, "--at", &f->at, "step of the journal; -1: its end");
+  Add(app, kWhat, "--at", &f->at, "step of the journal, best (by its evaluations) or end");
   Add(app, kFiles, "--weights", &f->weights, "safetensors file or folder that goes before the plan's weight files");
   Add(app, kMachine, "--threads", &f->threads, "0: one per core");
 }
@@ -132,6 +155,7 @@ int Main(int argc, char** argv) {
   EvalFlags eval;
   ReplayFlags replay;
   ExportFlags exporting;
+  SharesFlags shares;
   ProfileFlags profile;
   std::function<Status()> run;
   CLI::App app("Runs plans of zo2-plan: zeroth-order fine-tuning within the plan's memory.", "zo2-run");
@@ -144,7 +168,9 @@ int Main(int argc, char** argv) {
     return sub;
   };
   CLI::App* sub = command("train", "fine-tune", [&] {
-    CatchSignals();
+    CatchSignals(train.run.quiet);
+    for (int i = 0; i < argc; ++i) train.again += (i == 0 ? "" : " ") + ForShell(argv[i]);
+    if (!train.resume) train.again += " --resume";
     return RunTrain(train, AtenKernels(), g_stop);
   });
   AddTrain(sub, &train);
@@ -156,6 +182,12 @@ int Main(int argc, char** argv) {
   sub = command("export", "write the weights at a step of a journal", [&] { return RunExport(exporting); });
   AddJournalFlags(sub, &exporting);
   Add(sub, kFiles, "-o,--output", &exporting.output, "tuned weights, safetensors")->required()->default_str("");
+  sub = command("shares", "how much of perturbations and updates is realised in the dtypes of each weight",
+                [&] { return RunShares(shares); });
+  AddJournalFlags(sub, &shares);
+  Add(sub, kWhat, "--last", &shares.last, "steps before --at whose updates are looked at");
+  Add(sub, kWhat, "--elements", &shares.elements, "of each weight that are looked at, at most");
+  Add(sub, kFiles, "--json", &shares.json, "the table as one JSON object");
   AddProfile(
       command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }),
       &profile);
@@ -176,4 +208,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace zo2
 
-int main(int argc, char** argv) { return zo2::Main(argc, argv); }
+int main(int argc, char** argv) {
+  zo2::InstallLastWords("zo2-run");
+  return zo2::Main(argc, argv);
+}

@@ -82,7 +82,7 @@ std::vector<OpRow> MakeRows() {
        2,
        2,
        1,
-       {},
+       {{"to", AttrType::kInt, false}},
        {Use(1, WeightRole::kEmbedding, kParts)},
        -1,
        false,

@@ -43,7 +43,8 @@ std::vector<int64_t> AttrInts(const Attrs& attrs, const std::string& name);
 //
 // ---- model ops (what fusion produces) ----
 // linear      x[...,in], W, b[out]?  -> y[...,out].  attr trans_w: 1 = W[out,in] (default), 0 = W[in,out].
-// embedding   ids[...] int64, W[V,D] -> [...,D].     every id in [0,V). Part by part (kAccumulate): a part holds rows
+//             W in bf16 where x is f32: x is rounded to bf16 for the product, sums and y are f32. causal_lm_loss too.
+// embedding   ids[...] int64, W[V,D] -> [...,D].     attr to (DType number, default W's). every id in [0,V). Part by part (kAccumulate): a part holds rows
 //             [begin, end) of W and fills the output rows of the ids in that range, leaving the others alone.
 // layer_norm  x[...,D], scale[D], bias[D]? -> same.  attr eps
 // rms_norm    x[...,D], scale[D] -> same.            attr eps.  y = x * rsqrt(mean(x^2) + eps) * scale

@@ -59,6 +59,12 @@ double FlopsCausalLmLoss(Types in, const Attrs& attrs) {
   return tokens * vocabulary * (2 * static_cast<double>(in[0]->shape.back()) + 4);
 }
 
+// An f32 operand that is multiplied by a matrix in bf16 is rounded first, in rows of an even number.
+bool RoundsToBf16(const TensorType& x, const TensorType& w) {
+  return x.dtype == DType::kF32 && w.dtype == DType::kBF16 && !x.shape.empty();
+}
+int64_t Padded(const TensorType& x) { return x.shape.back() + x.shape.back() % 2; }
+
 // Sums of products of sizes that saturate instead of overflowing, rounded up to 64 bytes at the end.
 class Bytes {
  public:
@@ -104,10 +110,14 @@ int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const A
       if (x.shape.size() != 4 || inputs.size() < 3 || inputs[1] == nullptr || inputs[1]->shape.size() != 4) return 0;
       if (x.dtype == DType::kF64) bytes.Add({inputs[1]->shape[internal::IsBshd(attrs) ? 1 : 2], 8});
       return bytes.Add({rows, 4}).Rounded();
-    case Op::kCausalLmLoss: {  // one tile of logits
+    case Op::kLinear:  // x in bf16, for the product with a matrix in bf16
+      if (inputs.size() < 2 || inputs[1] == nullptr || !internal::RoundsToBf16(x, *inputs[1])) return 0;
+      return bytes.Add({rows, internal::Padded(x), 2}).Rounded();
+    case Op::kCausalLmLoss: {  // one tile of logits, behind x as for linear
       if (inputs.size() < 3 || inputs[2] == nullptr) return 0;
       int64_t vocabulary = internal::Outputs(*inputs[2], attrs);
       int64_t part = part_rows > 0 ? std::min(part_rows, vocabulary) : vocabulary;
+      if (internal::RoundsToBf16(x, *inputs[2])) bytes = Bytes().Add({Bytes().Add({rows, internal::Padded(x), 2}).Rounded()});
       return bytes.Add({rows, part, 4}).Rounded();
     }
     case Op::kTokenLoss:

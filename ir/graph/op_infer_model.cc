@@ -56,12 +56,15 @@ InferResult InferLinear(Types in, const Attrs& attrs) {
   return One(std::move(y));
 }
 
-InferResult InferEmbedding(Types in, const Attrs&) {
+InferResult InferEmbedding(Types in, const Attrs& attrs) {
   const TensorType &ids = *in[0], &w = *in[1];
   if (ids.dtype != DType::kI64) return Invalid("ids must be i64, not ", ToString(ids));
   ZO2_TRY(NeedFloat("weight", w));
   if (w.shape.size() != 2) return Invalid("weight must have two axes, not ", ToString(w));
-  TensorType y{w.dtype, ids.shape};
+  const int64_t to = AttrInt(attrs, "to", static_cast<int64_t>(w.dtype));
+  if (to < 0 || to > static_cast<int64_t>(DType::kBool) || !IsFloat(static_cast<DType>(to)))
+    return Invalid("attribute to must be the number of a floating-point dtype, not ", to);
+  TensorType y{static_cast<DType>(to), ids.shape};
   y.shape.push_back(w.shape[1]);
   return One(std::move(y));
 }

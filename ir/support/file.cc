@@ -1,6 +1,8 @@
 #include "ir/support/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "ir/support/last_words.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ZO2_ASAN 1
@@ -24,8 +28,10 @@
 namespace zo2 {
 namespace {
 
-// The rest of a map's last page reads as zeros. Under AddressSanitizer it is out of bounds, as it is meant to be.
-void GuardEnd([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size, [[maybe_unused]] bool on) {
+// The rest of a map's last page reads as zeros. Under AddressSanitizer it is out of bounds, as it is meant to
+// be.
+void GuardEnd([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size,
+              [[maybe_unused]] bool on) {
 #ifdef ZO2_ASAN
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), rest = (page - size % page) % page;
   if (on) ASAN_POISON_MEMORY_REGION(data + size, rest);
@@ -37,12 +43,29 @@ Status Failed(const char* what, const std::string& path) {
   return Invalid("cannot ", what, " ", path, ": ", std::strerror(errno));
 }
 
-// fsync of the folder makes a rename durable; folders that do not support it are left alone.
-void SyncFolder(const std::string& path) {
-  int fd = ::open(DirName(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
+// fsync of the folder makes a rename durable; folders that do not support it, or may not be listed, are left
+// alone.
+Status SyncFolder(const std::string& path) {
+  const std::string folder = DirName(path);
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno == EACCES ? Status() : Failed("open the folder", folder);
+  Status status;
+  if (::fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
+    status = Failed("make durable the folder", folder);
   ::close(fd);
+  return status;
+}
+
+// "run.zoj.tmp.123.4" is a temporary file of "run.zoj": the writer's process id, and how many it had made
+// before.
+bool IsTemporary(std::string_view file, std::string_view of) {
+  constexpr std::string_view kMark = ".tmp.";
+  if (!file.starts_with(of) || !file.substr(of.size()).starts_with(kMark)) return false;
+  const std::string_view numbers = file.substr(of.size() + kMark.size());
+  const size_t dot = numbers.find('.');
+  return dot != std::string_view::npos && dot > 0 && dot + 1 < numbers.size() &&
+         numbers.find_first_not_of("0123456789") == dot &&
+         numbers.find_first_not_of("0123456789", dot + 1) == std::string_view::npos;
 }
 
 }  // namespace
@@ -77,11 +100,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(ticket_, other.ticket_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
+  ForgetMap(ticket_);
   GuardEnd(data_, size_, false);
   ::munmap(const_cast<std::byte*>(data_), size_);
 }
@@ -100,8 +125,16 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   if (data == MAP_FAILED) return Failed("map", path);
   file.data_ = static_cast<const std::byte*>(data);
   file.size_ = size;
+  file.ticket_ = NameMap(data, size, path);
   GuardEnd(file.data_, size, true);
   return file;
+}
+
+void MappedFile::Passed(uint64_t bytes) const {
+  constexpr uint64_t kKept = 64 << 20;
+  if (passed_.fetch_add(bytes, std::memory_order_relaxed) + bytes < kKept) return;
+  passed_.store(0, std::memory_order_relaxed);
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
 }
 
 Result<std::span<const std::byte>> MappedFile::Range(uint64_t offset, uint64_t length) const {
@@ -144,8 +177,11 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     // A device or a pipe (/dev/stdout, /dev/null): written as it is, never replaced by a file.
     file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
+    RemoveUnfinished(path);
     file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
     file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file.fd_ >= 0)
+      (void)::flock(file.fd_, LOCK_EX | LOCK_NB);  // until it is closed: see RemoveUnfinished
   }
   if (file.fd_ < 0) return Failed("create", path);
   return file;
@@ -179,8 +215,22 @@ Status AtomicFile::Commit() {
   }
   ::close(fd_);
   fd_ = -1;
-  SyncFolder(path_);
-  return Status();
+  return SyncFolder(path_);
+}
+
+void RemoveUnfinished(const std::string& path) {
+  const std::string folder = DirName(path), name = path.substr(path.rfind('/') + 1);
+  DIR* entries = ::opendir(folder.c_str());
+  if (entries == nullptr) return;
+  while (const dirent* entry = ::readdir(entries)) {
+    if (!IsTemporary(entry->d_name, name)) continue;
+    const std::string temporary = folder + "/" + entry->d_name;
+    const int fd = ::open(temporary.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(temporary.c_str());
+    ::close(fd);
+  }
+  ::closedir(entries);
 }
 
 Status WriteFile(const std::string& path, std::string_view contents) {

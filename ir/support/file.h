@@ -2,6 +2,7 @@
 #ifndef ZO2_IR_SUPPORT_FILE_H_
 #define ZO2_IR_SUPPORT_FILE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -36,19 +37,25 @@ class MappedFile {
   // bytes [offset, offset + length); an error (also on overflow) where the file is shorter.
   Result<std::span<const std::byte>> Range(uint64_t offset, uint64_t length) const;
   const std::string& path() const { return path_; }
+  // `bytes` of it have been read and are not needed soon: from time to time the pages are given back, which
+  // would otherwise count as this process's memory. What is read again comes from the page cache. Any thread.
+  void Passed(uint64_t bytes) const;
 
  private:
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  int ticket_ = -1;                          // of NameMap
+  mutable std::atomic<uint64_t> passed_{0};  // since pages were given back
 };
 
 // The whole file as text.
 Result<std::string> ReadFile(const std::string& path);
 
 // Writes a file under a temporary name in the same folder; Commit makes it durable (fsync) and renames it.
-// Destroyed without Commit, it leaves nothing behind and what stood at `path` is untouched. A `path` that is no regular
-// file (a device, a pipe) is written to directly.
+// Destroyed without Commit, it leaves nothing behind and what stood at `path` is untouched. A process that is
+// killed leaves the temporary file, locked by nobody; the next one that writes `path` removes it. A `path`
+// that is no regular file (a device, a pipe) is written to directly.
 class AtomicFile {
  public:
   AtomicFile() = default;
@@ -70,6 +77,9 @@ class AtomicFile {
   int fd_ = -1;
   uint64_t size_ = 0;
 };
+
+// Removes temporary files of `path` whose writers were killed. AtomicFile::Create does it too.
+void RemoveUnfinished(const std::string& path);
 
 // AtomicFile in one call.
 Status WriteFile(const std::string& path, std::string_view contents);

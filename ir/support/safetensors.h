@@ -48,6 +48,7 @@ class SafetensorsFile {
   const SafetensorsHeader& header() const { return header_; }
   // Bytes of one tensor; an error that names file and tensor when there is none.
   Result<std::span<const std::byte>> Data(const std::string& name) const;
+  void Passed(uint64_t bytes) const { file_.Passed(bytes); }
 
  private:
   SafetensorsHeader header_;

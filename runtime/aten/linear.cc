@@ -9,15 +9,21 @@
 namespace zo2::aten {
 
 // x[rows, in] W[out, in]^T + b into y[rows, out]; y may be a slice of a wider matrix (stride of its rows >
-// out), and W a slice of columns.
+// out), and W a slice of columns. W in bf16 with x in f32: x is rounded to bf16, sums and y are f32.
 Status Linear(const KernelCall& call) {
   const TensorView &x = call.inputs[0], &w = call.inputs[1], &y = call.outputs[0];
-  if (w.dtype != x.dtype)
-    return Internal("linear: the kernels multiply equal dtypes, not ", ToString(x), " by ", ToString(w));
+  const bool rounds = x.dtype == DType::kF32 && w.dtype == DType::kBF16;
+  if (w.dtype != x.dtype && !rounds)
+    return Internal("linear: the kernels multiply equal dtypes, or f32 by bf16, not ", ToString(x), " by ",
+                    ToString(w));
   ZO2_ASSIGN(const Rows xr, AsRows(x));
   ZO2_ASSIGN(const Rows wr, AsRows(w));
   ZO2_ASSIGN(const Rows yr, AsRows(y));
-  Multiply({yr.rows, yr.columns, xr.columns, x.dtype, x.data, xr.stride, w.data, wr.stride,
+  RoundedRows from = {x.data, xr.stride};
+  if (rounds) {
+    ZO2_ASSIGN(from, RoundToBf16(call, static_cast<const float*>(x.data), xr.stride, xr.rows, xr.columns));
+  }
+  Multiply({yr.rows, yr.columns, xr.columns, w.dtype, y.dtype, from.data, from.stride, w.data, wr.stride,
             AttrInt(*call.attrs, "trans_w", 1) != 0, Optional(call, 2), y.data, yr.stride},
            call);
   return Status();
@@ -39,7 +45,7 @@ Status MultiplyBatch(const KernelCall& call, const Batch& batch, int64_t at_a, i
     return static_cast<std::byte*>(v.data) + at * SizeOf(v.dtype);
   };
   if (batch.count == 1 || stacked) {  // one product
-    Multiply({batch.count * m, n, k, y.dtype, data(a, at_a), k, data(b, at_b), n, false, nullptr,
+    Multiply({batch.count * m, n, k, y.dtype, y.dtype, data(a, at_a), k, data(b, at_b), n, false, nullptr,
               data(y, at_y), n},
              call);
   } else if (y.dtype == DType::kF32) {

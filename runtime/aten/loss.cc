@@ -80,8 +80,9 @@ Status CausalLmLoss(const KernelCall& call) {
   const TensorView* bias = Optional(call, 3);
   if (!IsDense(hidden) || !IsDense(labels))
     return Internal("causal_lm_loss: hidden and labels must be dense");
-  if (hidden.dtype != w.dtype)
-    return Internal("causal_lm_loss: the kernels multiply equal dtypes, not ", ToString(hidden), " by ",
+  const bool rounds = hidden.dtype == DType::kF32 && w.dtype == DType::kBF16;  // as linear does
+  if (hidden.dtype != w.dtype && !rounds)
+    return Internal("causal_lm_loss: the kernels multiply equal dtypes, or f32 by bf16, not ", ToString(hidden), " by ",
                     ToString(w));
   const bool trans = AttrInt(*call.attrs, "trans_w", 1) != 0, shift = AttrInt(*call.attrs, "shift", 0) != 0;
   const int64_t batch = hidden.shape[0], seq = hidden.shape[1], rows = batch * seq;
@@ -93,6 +94,11 @@ Status CausalLmLoss(const KernelCall& call) {
   if (call.first_part) std::fill(state, state + rows, Running());
 
   ZO2_ASSIGN(const Rows wr, AsRows(w));
+  const int64_t h = hidden.shape[2];
+  RoundedRows x = {hidden.data, h};
+  if (rounds) {
+    ZO2_ASSIGN(x, RoundToBf16(call, static_cast<const float*>(hidden.data), h, rows, h));
+  }
   // As many tokens at a time as the workspace holds logits of: all of them in f32.
   const int64_t each = n * SizeOf(hidden.dtype),
                 block = std::min(rows, each == 0 ? rows : WorkspaceLeft() / each);
@@ -100,9 +106,9 @@ Status CausalLmLoss(const KernelCall& call) {
   if (rows > 0 && (block == 0 || logits == nullptr))
     return Internal("causal_lm_loss: the workspace does not hold ", n, " logits of one token");
   for (int64_t at = 0; at < rows; at += block) {
-    const int64_t m = std::min(block, rows - at), h = hidden.shape[2];
-    const auto* x = static_cast<const std::byte*>(hidden.data) + at * h * SizeOf(hidden.dtype);
-    Multiply({m, n, h, hidden.dtype, x, h, w.data, wr.stride, trans, bias, logits, n}, call);
+    const int64_t m = std::min(block, rows - at);
+    const auto* from = static_cast<const std::byte*>(x.data) + at * x.stride * SizeOf(w.dtype);
+    Multiply({m, n, h, w.dtype, hidden.dtype, from, x.stride, w.data, wr.stride, trans, bias, logits, n}, call);
     ZO2_TRY(ByFloat(hidden.dtype, [&](auto t) -> Status {
       const auto* z = static_cast<const decltype(t)*>(logits);
       Parallel(call, m, static_cast<double>(n), [&](int64_t first, int64_t last) {

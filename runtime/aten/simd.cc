@@ -7,7 +7,8 @@ const Simd& GetSimd() {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    return avx512 ? SimdAvx512() : avx2 ? SimdAvx2() : SimdGeneric();
+    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    return bf16 ? SimdAvx512Bf16() : avx512 ? SimdAvx512() : avx2 ? SimdAvx2() : SimdGeneric();
   }();
   return simd;
 }

@@ -1,4 +1,4 @@
-// The loops that are compiled once per instruction set: f32, on the calling thread, no memory but the stack.
+// The loops that are compiled once per instruction set: f32 (products of bf16 too), on the calling thread, no memory but the stack.
 //
 // An element's bits are a fixed sequence of operations, whatever its place in a vector, the length of the
 // vectors, the piece of work it is in or its address; AVX2 and AVX-512 agree. Where there is no FMA, products
@@ -42,6 +42,30 @@ struct OuterJob {
   bool accumulate;
 };
 
+// The same products of bf16 operands, summed in f32 by the steps of simd_gemm_bf16.h. c[m, n] = a[m, k] b[n, k]^T +
+// bias[n]: in 16 lanes of pairs, blocks of 2048 of k.
+struct DotBf16Job {
+  int64_t m, n, k;
+  const uint16_t* a;
+  int64_t lda;
+  const uint16_t* b;
+  int64_t ldb;
+  const float* bias;  // nullptr: none
+  float* c;
+  int64_t ldc;
+};
+// c[m, n] = a[m, k] b[k, n] + bias[n]: pair after pair, blocks of 512 of k. Where k is odd, rows of a have a zero more.
+struct OuterBf16Job {
+  int64_t m, n, k;
+  const uint16_t* a;
+  int64_t lda;
+  const uint16_t* b;
+  int64_t ldb;
+  const float* bias;  // nullptr: none
+  float* c;
+  int64_t ldc;
+};
+
 // One step of a softmax that runs down columns: scores[keys, width] become e^(scale * score + added[key] -
 // maximum) under the running maximum of their column; sum is that of all steps so far, and factor is what
 // earlier exponentials must be multiplied by. width is a multiple of 16.
@@ -70,12 +94,16 @@ struct Simd {
   // Log-sum-exp of what came so far and x[n], as maximum and sum of exponentials under it, in binary64. A NaN
   // or +infinity makes the sum NaN.
   void (*log_sum)(const float* x, int64_t n, double* maximum, double* sum);
+  void (*dot_bf16)(const DotBf16Job&);
+  void (*outer_bf16)(const OuterBf16Job&);
+  void (*round_to_bf16)(const float* x, uint16_t* y, int64_t n);
 };
 
 // Of this processor.
 const Simd& GetSimd();
 
 // One instruction set each; a processor that lacks it must not run what they return.
+Simd SimdAvx512Bf16();  // AVX-512 with AVX512_BF16
 Simd SimdAvx512();
 Simd SimdAvx2();
 Simd SimdGeneric();

@@ -10,9 +10,13 @@
 #define ZO2_SIMD_AVX2
 #pragma GCC target("avx2,fma")
 #include "runtime/aten/simd_loops.h"
+#include "runtime/aten/simd_gemm_bf16.h"
 
 namespace zo2::aten {
 
-Simd SimdAvx2() { return {Dot, Outer, Softmax, Gelu, GeluTanh, Silu, Scale, Norm, Rotate, LogSum}; }
+Simd SimdAvx2() {
+  return {Dot,    Outer,   Softmax, Gelu,      GeluTanh,    Silu, Scale, Norm,
+          Rotate, LogSum, DotBf16, OuterBf16, RoundToBf16};
+}
 
 }  // namespace zo2::aten

@@ -13,9 +13,13 @@
 #define ZO2_SIMD_AVX512
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
 #include "runtime/aten/simd_loops.h"
+#include "runtime/aten/simd_gemm_bf16.h"
 
 namespace zo2::aten {
 
-Simd SimdAvx512() { return {Dot, Outer, Softmax, Gelu, GeluTanh, Silu, Scale, Norm, Rotate, LogSum}; }
+Simd SimdAvx512() {
+  return {Dot,    Outer,   Softmax, Gelu,      GeluTanh,    Silu, Scale, Norm,
+          Rotate, LogSum, DotBf16, OuterBf16, RoundToBf16};
+}
 
 }  // namespace zo2::aten

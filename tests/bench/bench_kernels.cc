@@ -73,6 +73,7 @@ class Bench {
     for (int64_t i = 0; i < t.elements(); ++i) {
       if (t.dtype == DType::kF32)
         static_cast<float*>(v.data)[i] = 0.01f * static_cast<float>(i * 7919 % 201 - 100);
+      if (t.dtype == DType::kBF16) static_cast<uint16_t*>(v.data)[i] = static_cast<uint16_t>(0x3F00 + i * 7919 % 128);
       if (t.dtype == DType::kI64) static_cast<int64_t*>(v.data)[i] = 0;
     }
     return v;
@@ -97,9 +98,12 @@ void RunAll(double seconds, int threads) {
                   static_cast<int>(p.k), static_cast<int>(p.n), static_cast<int>(p.k));
     const double flops = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
     bench.Run(label, Op::kLinear, {}, {f32({1, p.m, p.k}), f32({p.n, p.k}), f32({p.n})}, flops);
+    bench.Run("  the matrix in bf16", Op::kLinear, {}, {f32({1, p.m, p.k}), {DType::kBF16, {p.n, p.k}}, f32({p.n})}, flops);
   }
   bench.Run("linear [1024,768]x[768,3072]", Op::kLinear, {{"trans_w", int64_t{0}}},
             {f32({1, 1024, 768}), f32({768, 3072}), f32({3072})}, 2.0 * 1024 * 3072 * 768);
+  bench.Run("  the matrix in bf16", Op::kLinear, {{"trans_w", int64_t{0}}},
+            {f32({1, 1024, 768}), {DType::kBF16, {768, 3072}}, f32({3072})}, 2.0 * 1024 * 3072 * 768);
   const TensorType heads = f32({1, 12, 1024, 64}), small = f32({32, 24, 12, 32});
   const double scores = 12.0 * 1024 * 1024;
   bench.Run("attention 12 heads, 1024, 64", Op::kAttention, {}, {heads, heads, heads}, 4 * 64 * scores);
@@ -109,6 +113,8 @@ void RunAll(double seconds, int threads) {
             {small, small, small, f32({32, 1, 1, 24})}, 4.0 * 32 * 12 * 24 * 24 * 32);
   bench.Run("causal_lm_loss [128,768], 50272", Op::kCausalLmLoss, {{"shift", int64_t{1}}},
             {f32({1, 128, 768}), {DType::kI64, {1, 128}}, f32({50272, 768})}, 2.0 * 128 * 50272 * 768);
+  bench.Run("  the matrix in bf16", Op::kCausalLmLoss, {{"shift", int64_t{1}}},
+            {f32({1, 128, 768}), {DType::kI64, {1, 128}}, {DType::kBF16, {50272, 768}}}, 2.0 * 128 * 50272 * 768);
   const TensorType million = f32({1024, 1024}), rows = f32({1024, 768}), vector = f32({768});
   bench.Run("gelu, 2^20", Op::kGelu, {}, {million}, 0);
   bench.Run("gelu tanh, 2^20", Op::kGelu, {{"tanh", int64_t{1}}}, {million}, 0);

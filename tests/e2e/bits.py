@@ -36,6 +36,10 @@ CONFIGURATIONS = [
     Configuration('classifier', ('--tile', '2KiB', '--q', 3, '--rademacher'), {'batch': 2}),
     Configuration('regressor', ('--tile', '512'), {'batch': 5}),
     Configuration('regressor', ('--tile', '256', '--q', 2, '--micro', 2), {'batch': 6}),
+    Configuration('lm', ('--tile', '1KiB', '--storage', 'bf16'), {'batch': 3}),
+    Configuration('grouped', ('--tile', '1500', '--storage', 'fp16', '--rounding', 'nearest', '--q', 2), {'batch': 2}),
+    Configuration('lm', ('--tile', '2KiB', '--compute', 'bf16'), {'batch': 2}),
+    Configuration('classifier', ('--tile', '700', '--compute', 'bf16', '--storage', 'bf16'), {'batch': 3}),
     Configuration('opt-wide-sdpa-dynamo', (), {}, exported=True),
     Configuration('llama-eager-legacy', ('--tile', '8KiB', '--q', 2), {}, exported=True),
     Configuration('bert-cls-sdpa-legacy', ('--tile', '6000', '--micro', 2), {}, exported=True),
@@ -151,7 +155,11 @@ def check_changes(model, folder):
                                                       {'batch': 3}), ('sequence', ('--tile', '2KiB'), {'seq': 7}),
                                    ('kind of noise', ('--tile', '2KiB', '--rademacher'),
                                     {}), ('trained weights', ('--tile', '2KiB', '--train', 'attn'),
-                                          {}), ('rounding', ('--tile', '2KiB', '--rounding', 'nearest'), {}))
+                                          {}), ('rounding', ('--tile', '2KiB', '--rounding', 'nearest'), {}),
+                                   ('storage', ('--tile', '2KiB', '--storage', 'bf16'), {}),
+                                   ('compute', ('--tile', '2KiB', '--compute', 'bf16'), {}),
+                                   ('compute of one', ('--tile', '2KiB', '--compute-for', 'k_proj=bf16'), {}),
+                                   ('storage of one', ('--tile', '2KiB', '--storage-for', 'k_proj=fp16'), {}))
     }
     all_of_them = [base, *changed.values()]
     assert len(set(all_of_them)) == len(

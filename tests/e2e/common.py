@@ -104,6 +104,14 @@ def made_models(folder, *names):
     return models
 
 
+def narrow_model(model, folder, dtype):
+    """A made model whose file holds 16-bit floats, as NAME-DTYPE."""
+    import make_models
+    name = f'{model.name}-{dtype}'
+    make_models.narrow(model.folder, os.path.join(folder, name), dtype)
+    return dataclasses.replace(model, name=name, folder=os.path.join(folder, name))
+
+
 def models():
     """Names of the exported models that stand beside the repository, or [] where they are absent."""
     folder = os.path.join(SHARED, 'models')
@@ -177,9 +185,10 @@ def deviation(got, want):
 class Forward:
     """A model in ONNX Runtime whose weights are inputs: evaluates at any weights, shares no code with the product."""
 
-    def __init__(self, model, path=None):
+    def __init__(self, model, path=None, compute='fp32'):
         import onnx, onnxruntime
-        proto = onnx.load(path or model.path)
+        wide = model.file('wide.onnx')
+        proto = onnx.load(path or (wide if os.path.exists(wide) else model.path))
         self.model = model
         self.fed = {}  # initializer -> (parameter, transposed)
         for parameter, held in model.places.items():
@@ -187,6 +196,8 @@ class Forward:
                 for name in names:
                     assert name not in self.fed, f'{name} is several parameters of {model.name}'
                     self.fed[name] = (parameter, transposed)
+        self.compute = compute
+        self.narrow = self._round_products(proto) if compute == 'bf16' else set()
         keep = []
         for tensor in proto.graph.initializer:
             if tensor.name in self.fed:
@@ -201,9 +212,39 @@ class Forward:
         self.session = onnxruntime.InferenceSession(proto.SerializeToString(), options, ['CPUExecutionProvider'])
         self.inputs = {i.name for i in self.session.get_inputs()} - set(self.fed)
 
+    def _round_products(self, proto):
+        """What --compute bf16 does: the operands of products with a matrix are rounded to bf16, everything else is fp32.
+        Rounds activations in the graph; returns the parameters that are to be rounded."""
+        import onnx
+        matrices, rounded, nodes = set(), {}, []
+        through = {}  # a value that is a weight under Transpose or Identity
+        dims = {t.name: len(t.dims) for t in proto.graph.initializer if t.name in self.fed}
+        for node in proto.graph.node:
+            if node.op_type in ('Transpose', 'Identity') and node.input[0] in {**dims, **through}:
+                through[node.output[0]] = through.get(node.input[0], node.input[0])
+            weight = through.get(node.input[1], node.input[1]) if len(node.input) > 1 else None
+            if node.op_type in ('MatMul', 'Gemm') and dims.get(weight) == 2:
+                matrices.add(self.fed[weight][0])
+                x = node.input[0]
+                if x not in rounded:
+                    rounded[x] = f'{x}_rounded'
+                    nodes += [
+                        onnx.helper.make_node('Cast', [x], [f'{x}_bf16'], to=onnx.TensorProto.BFLOAT16),
+                        onnx.helper.make_node('Cast', [f'{x}_bf16'], [rounded[x]], to=onnx.TensorProto.FLOAT)
+                    ]
+                node.input[0] = rounded[x]
+            nodes.append(node)
+        nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+        return matrices
+
     def __call__(self, weights, inputs):
         """The main output; weights by parameter, in the framework's layout."""
-        stored = lambda p, flip: np.ascontiguousarray(weights[p].T) if flip else weights[p]
+        import zo_noise
+        value = lambda p: zo_noise.widen(zo_noise.nearest(weights[p], 'bf16', False), 'bf16'
+                                        ) if p in self.narrow else weights[p]
+        stored = lambda p, flip: np.ascontiguousarray(value(p).T) if flip else value(p)
         feed = {name: stored(*place) for name, place in self.fed.items()}
         feed |= {name: inputs[name] for name in self.inputs}
         return self.session.run([self.model.output], feed)[0]

@@ -34,6 +34,9 @@ def cases(model):
                        model.bind)
         for strategy in ('resident', 'stream', 'zo2'):
             yield Case(model, strategy + title, (*flags, '--strategy', strategy), model.bind)
+    for title, flags in (('bf16', ('--storage', 'bf16')), ('computed in bf16', ('--compute', 'bf16'))):
+        yield Case(model, f'{title}, resident', (*small, *flags, '--strategy', 'resident'), model.bind)
+        yield Case(model, f'{title}, stream', (*small, *flags, '--strategy', 'stream'), model.bind)
     yield Case(model, 'K=3', (*small, '--resident', 'none', '--slots', 4, '--writeback-every', 3), model.bind)
 
 

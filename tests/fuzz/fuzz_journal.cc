@@ -84,6 +84,14 @@ int FuzzJournal(const uint8_t* data, size_t size) {
   for (const SnapshotRecord& snapshot : journal->snapshots)
     Require(snapshot.step >= 0 && snapshot.step <= journal->steps.steps() && snapshot.digest.size() == 64,
             "a snapshot of no step");
+  for (const EvaluationRecord& evaluation : journal->evaluations)
+    Require(evaluation.step >= 0 && evaluation.step <= journal->steps.steps() && evaluation.data.size() == 64,
+            "an evaluation of no step");
+  for (const char* at : {"best", "end", "1"}) {
+    const Result<int64_t> step = journal->StepAt(at);
+    if (!step.ok()) CheckError(step.status());
+    Require(!step.ok() || (*step >= 0 && *step <= journal->steps.steps()), "a step that is not there");
+  }
   for (const HeaderUse use : {HeaderUse::kResume, HeaderUse::kWeights}) {
     HeaderDifferences(journal->header, Now(), use);
     Require(HeaderDifferences(journal->header, journal->header, use).empty(), "a header that differs from itself");

@@ -87,6 +87,9 @@ void Journals() {
     const std::string bytes = *ReadFile(path);
     Write("journal", "q" + std::to_string(q), bytes);
     if (q == 1) Write("journal", "torn", bytes.substr(0, bytes.size() - 30));
+    for (const EvalMetric metric : {EvalMetric::kLoss, EvalMetric::kF1})
+      if (!writer->Evaluation({4, metric, 0.25, std::string(64, 'e')}).ok()) Fail(path);
+    if (q == 1) Write("journal", "evaluated", *ReadFile(path));
   }
 }
 

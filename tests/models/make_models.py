@@ -279,6 +279,44 @@ def make(folder, names=MODELS):
     return folders
 
 
+def narrow(source, target, to):
+    """The model of folder `source` as an exporter writes it whose parameters and arithmetic are 16-bit floats: `to` is
+    'bf16' or 'fp16'. `wide.onnx` beside it computes in fp32 with the same, rounded numbers, and so do weights.safetensors
+    hold them."""
+    import ml_dtypes, shutil
+    from safetensors.numpy import load_file
+    kind, dtype = {
+        'bf16': (TensorProto.BFLOAT16, ml_dtypes.bfloat16),
+        'fp16': (TensorProto.FLOAT16, np.float16)
+    }[to]
+    os.makedirs(target)
+    with np.errstate(over='ignore'):
+        rounded = lambda x: x.astype(dtype)
+        for name in ('model.onnx', 'wide.onnx'):
+            model = onnx.load(os.path.join(source, 'model.onnx'))
+            for tensor in model.graph.initializer:
+                if tensor.data_type != TensorProto.FLOAT:
+                    continue
+                half = rounded(numpy_helper.to_array(tensor))
+                if name == 'wide.onnx':
+                    tensor.CopyFrom(numpy_helper.from_array(half.astype(np.float32), tensor.name))
+                else:
+                    tensor.CopyFrom(helper.make_tensor(tensor.name, kind, half.shape, half.tobytes(), raw=True))
+            if name == 'model.onnx':
+                for value in (*model.graph.input, *model.graph.output):
+                    if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+                        value.type.tensor_type.elem_type = kind
+                for attribute in (a for n in model.graph.node if n.op_type == 'Cast' for a in n.attribute):
+                    if attribute.name == 'to' and attribute.i == TensorProto.FLOAT:
+                        attribute.i = kind
+            onnx.checker.check_model(model, full_check=True)
+            onnx.save(model, os.path.join(target, name))
+        weights = load_file(os.path.join(source, 'weights.safetensors'))
+        save_file({n: rounded(w).astype(np.float32) for n, w in weights.items()},
+                  os.path.join(target, 'weights.safetensors'))
+    shutil.copy(os.path.join(source, 'train.safetensors'), target)
+
+
 if __name__ == '__main__':
     if len(sys.argv) != 2:
         sys.exit(__doc__)

@@ -3,8 +3,8 @@ import json, struct, zlib
 
 
 class Journal:
-    """header: the parsed JSON; steps: dicts; snapshots: (step, generation, digest); good: bytes that count; ends: where
-    each step record ends in the file."""
+    """header: the parsed JSON; steps: dicts; snapshots: (step, generation, digest); evaluations: (step, metric, value,
+    digest of the data); good: bytes that count; ends: where each step record ends in the file."""
 
     def __init__(self, path):
         data = open(path, 'rb').read()
@@ -17,7 +17,7 @@ class Journal:
         chain = zlib.crc32(data[:at])
         assert struct.unpack_from('<I', data, at) == (chain,), 'head'
         at += 4
-        self.steps, self.snapshots, self.ends, self.size = [], [], [], len(data)
+        self.steps, self.snapshots, self.evaluations, self.ends, self.size = [], [], [], [], len(data)
         while at + 4 <= len(data):
             body = data[at + 4:at + 4 + struct.unpack_from('<I', data, at)[0]]
             end = at + 4 + len(body)
@@ -33,6 +33,9 @@ class Journal:
                     'loss_plus': values[:q], 'loss_minus': values[q:2 * q], 'g': values[2 * q:]
                 })
                 self.ends.append(at)
+            elif body[0] == 3:
+                step, value, metric, digest = struct.unpack_from('<Qd8s64s', body, 4)
+                self.evaluations.append((step, metric.rstrip(b'\0').decode(), value, digest.decode()))
             else:
                 assert body[0] == 2, body[0]
                 step, generation = struct.unpack_from('<QI', body, 4)

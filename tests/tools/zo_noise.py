@@ -126,6 +126,63 @@ def updated(theta, z, g, lr, decay=0.0):
     return t
 
 
+# ---- 16-bit storage: bits as uint16, values as float32 ----
+
+
+def widen(bits, dtype):
+    """Exact values of stored bits; dtype 'bf16' or 'fp16'."""
+    if dtype == 'bf16':
+        return (bits.astype(U32) << U32(16)).view(F32)
+    return bits.view(np.float16).astype(F32)
+
+
+def nearest(t, dtype, saturate=True):
+    """Stored bits, ties to even. Past the largest finite value: that where `saturate`, else infinity."""
+    t = np.asarray(t, F32)
+    if dtype == 'bf16':
+        bits = t.view(U32)
+        size = bits & U32(0x7FFFFFFF)
+        size = (size + U32(0x7FFF) + ((size >> U32(16)) & U32(1))) >> U32(16)
+        size = np.minimum(size, U32(0x7F7F if saturate else 0x7F80))
+        return ((bits >> U32(16)) & U32(0x8000) | size).astype(np.uint16)
+    with np.errstate(over='ignore'):
+        half = t.astype(np.float16).view(np.uint16)
+    return half & np.uint16(0x8000) | np.minimum(half & np.uint16(0x7FFF), np.uint16(0x7BFF if saturate else 0x7C00))
+
+
+def rounding_bits(seed, tensor, step, shape):
+    """16 bits per element, from the stream of stochastic rounding."""
+    count = int(np.prod(shape))
+    key = (seed & MASK32, (((seed >> 32) ^ 0x53524E44) + (step >> 32)) & MASK32)
+    b = np.arange((count + 7) // 8, dtype=U64)
+    w = philox((b & U64(MASK32), b >> U64(32), tensor, step & MASK32), key)
+    halves = np.stack([w & U32(0xFFFF), w >> U32(16)], axis=2)  # [blocks, 4 words, low and high]
+    return halves.reshape(-1)[:count].reshape(shape)
+
+
+def stochastic(t, dtype, r):
+    """Stored bits of t, rounded by the 16 bits r."""
+    bits = np.asarray(t, F32).view(U32)
+    sign, size = (bits >> U32(16)) & U32(0x8000), bits & U32(0x7FFFFFFF)
+    if dtype == 'bf16':
+        return (sign | np.minimum((size + r) >> U32(16), U32(0x7F7F))).astype(np.uint16)
+    normal = ((size + (r & U32(0x1FFF))) >> U32(13)).astype(np.int64) - (112 << 10)
+    scaled = np.abs(t).astype(np.float64) * 2.0**24
+    floor = np.floor(scaled)
+    small = floor + (r * 2.0**-16 + 2.0**-17 < scaled - floor)
+    magnitude = np.where(size >= 0x38800000, np.minimum(normal, 0x7BFF), small).astype(np.uint16)
+    return sign.astype(np.uint16) | magnitude
+
+
+def store(t, dtype, rounding, seed, tensor, step):
+    """What a step leaves of t in a master of `dtype` ('fp32', 'bf16', 'fp16'), as float32."""
+    if dtype == 'fp32':
+        return t
+    if rounding == 'nearest':
+        return widen(nearest(t, dtype), dtype)
+    return widen(stochastic(t, dtype, rounding_bits(seed, tensor, step, t.shape)), dtype)
+
+
 def check_golden(folder):
     """The vectors of noise_golden.json and update_golden.json; returns how many numbers were compared."""
     load = lambda name: json.load(open(os.path.join(folder, name)))
@@ -145,6 +202,14 @@ def check_golden(folder):
         assert np.array_equal(perturbed(theta, z[0], g['eps']), floats(g['theta_plus_sample0_bits'])), g
         assert np.array_equal(updated(theta, z, g['g'], g['lr'], g['wd']), floats(g['updated_fp32_bits'])), g
         compared += (2 + len(z)) * len(theta)
+        r = np.array([int(b, 16) for b in g['round_bits']], U32)
+        assert np.array_equal(rounding_bits(where[0], where[1], g['step'], g['start'] + len(r))[g['start']:], r), g
+        for dtype in ('bf16', 'fp16'):
+            t = floats(g['updated_fp32_bits'])
+            for got, how in ((nearest(t, dtype), 'nearest'), (stochastic(t, dtype, r), 'stochastic')):
+                want = np.array([int(b, 16) for b in g[f'stored_{dtype}_{how}']], np.uint16)
+                assert np.array_equal(got, want), (g, dtype, how)
+                compared += len(want)
     return compared
 
 

@@ -19,7 +19,7 @@ namespace {
 std::unique_ptr<Instance> TinyInstance(Random& r, bool balanced, Machine* machine, Graph* graph) {
   *graph = RandomGraph(r, {2, 32, true});
   *machine = RandomMachine(r);
-  PlanOptions o = RandomNumerics(r);
+  PlanOptions o = RandomNumerics(r, *machine);
   o.budget = o.host_budget = uint64_t{1} << 50;
   if (balanced) {
     *machine = BuiltinMachines()[machine->cuda ? 1 : 0];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "planner/precision.h"
 #include "planner/simulate.h"
 
 namespace zo2 {
@@ -11,7 +12,7 @@ std::unique_ptr<Instance> MakeInstance(const Graph& graph, const Machine& machin
   Instance& in = *instance;
   in.machine = machine;
   in.options = options;
-  auto typed = ApplyComputeDType(graph, machine);
+  auto typed = ApplyPrecision(graph, machine, options);
   if (!typed.ok() || typed->loss.node < 0) return nullptr;
   in.graph = std::move(*typed);
   auto partition = MakePartition(in.graph, in.machine, in.options);

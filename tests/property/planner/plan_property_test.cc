@@ -9,6 +9,7 @@
 #include "ir/schedule/schedule_io.h"
 #include "ir/schedule/verify.h"
 #include "planner/plan.h"
+#include "planner/precision.h"
 #include "tests/property/planner/random_graph.h"
 #include "tests/property/planner/report_schema.h"
 #include "tests/property/planner/rounds.h"
@@ -38,14 +39,15 @@ class Case {
       : r_(static_cast<uint64_t>(seed)),
         graph_(RandomGraph(r_, {4, 48, false})),
         machine_(RandomMachine(r_)),
-        numerics_(RandomNumerics(r_)) {}
+        numerics_(RandomNumerics(r_, machine_)) {}
 
   void Run(std::map<std::string, int>* counts) {
     counts_ = counts;
     auto verified = VerifyGraph(graph_);
     ASSERT_TRUE(verified.ok()) << verified.status().message();
-    auto typed = ApplyComputeDType(graph_, machine_);
-    ASSERT_TRUE(typed.ok() && VerifyGraph(*typed).ok()) << VerifyGraph(*typed).status().message();
+    auto typed = ApplyPrecision(graph_, machine_, numerics_);
+    ASSERT_TRUE(typed.ok()) << typed.status().message();
+    ASSERT_TRUE(VerifyGraph(*typed).ok()) << VerifyGraph(*typed).status().message();
     auto free = Compile(numerics_);
     if (!free.ok()) {
       // A graph that cannot be trained at all: one sentence, and budgets have nothing to do with it.

@@ -257,7 +257,7 @@ Machine RandomMachine(Random& r) {
   return m;
 }
 
-PlanOptions RandomNumerics(Random& r) {
+PlanOptions RandomNumerics(Random& r, const Machine& machine) {
   PlanOptions o;
   const uint64_t tiles[] = {0, 256, 512, 1000, 4096, 20000};
   o.tile = tiles[r.Int(0, 5)];
@@ -265,6 +265,9 @@ PlanOptions RandomNumerics(Random& r) {
   if (r.Chance(0.3)) o.micro_batches = static_cast<int>(r.Int(1, 3));
   if (r.Chance(0.3)) o.rounding = Rounding::kNearest;
   o.rademacher = r.Chance(0.2);
+  if (r.Chance(0.3)) o.storage = r.Chance(0.5) ? DType::kBF16 : DType::kF16;
+  if (r.Chance(0.2)) o.storage_for = {{".", {}}};
+  if (r.Chance(0.3) && !machine.cuda) o.compute = DType::kBF16;
   return o;
 }
 

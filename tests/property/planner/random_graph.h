@@ -39,8 +39,8 @@ struct GraphSize {
 };
 Graph RandomGraph(Random& random, const GraphSize& size = {});
 Machine RandomMachine(Random& random);
-// Choices that decide bits: tile, q, micro-batches, rounding.
-PlanOptions RandomNumerics(Random& random);
+// Choices that decide bits: tile, q, micro-batches, rounding, dtypes.
+PlanOptions RandomNumerics(Random& random, const Machine& machine);
 
 }  // namespace zo2
 

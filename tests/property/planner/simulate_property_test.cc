@@ -76,7 +76,7 @@ TEST(SimulateProperty, PlansAgreeAndTheirPeriodHasSettled) {
     Random r(static_cast<uint64_t>(seed));
     const Graph graph = RandomGraph(r, {3, 32, true});
     const Machine machine = RandomMachine(r);
-    PlanOptions o = RandomNumerics(r);
+    PlanOptions o = RandomNumerics(r, machine);
     o.resident = static_cast<uint64_t>(r.Int(0, 20000));
     if (r.Chance(0.3)) o.strategy = r.Chance(0.5) ? "stream" : "zo2";
     auto plan = CompilePlan(graph, machine, o);

@@ -23,6 +23,18 @@ TEST(Embedding, WholeAndByParts) {
     }
 }
 
+TEST(Embedding, ATableInBf16GivesF32WhereAsked) {
+  Random random(3);
+  const Attrs attrs = {{"to", static_cast<int64_t>(DType::kF32)}};
+  const Array w = random.Normal({50, 7}, 1, DType::kBF16), ids = random.Integers({3, 11}, 0, 49);
+  Array expected = Reference(ids, w);
+  expected.dtype = DType::kF32;
+  ExpectNear(RunOp(Op::kEmbedding, attrs, {ids, w}), expected, 0);
+  ExpectNear(RunOp(Op::kEmbedding, attrs, {ids, w}, {{16, 32}}), expected, 0);
+  const Status status = RunToError(Op::kEmbedding, attrs, {ids, random.Normal({50, 7}, 1, DType::kF64)});
+  EXPECT_NE(status.message().find("no kernel from f64"), std::string::npos) << status.message();
+}
+
 TEST(Embedding, IdsOutsideOfTheTableAreNamed) {
   Random random(2);
   const Array w = random.Normal({50, 4});

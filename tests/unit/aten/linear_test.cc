@@ -77,8 +77,33 @@ TEST(Linear, OtherFloatDtypes) {
 TEST(Linear, MixedMatrixDtypesAreRefused) {
   Random random(5);
   const Status status = RunToError(
-      Op::kLinear, {}, {random.Normal({3, 4}), random.Normal({5, 4}, 1, DType::kBF16), std::nullopt});
-  EXPECT_NE(status.message().find("f32[3,4] by bf16[5,4]"), std::string::npos) << status.message();
+      Op::kLinear, {}, {random.Normal({3, 4}), random.Normal({5, 4}, 1, DType::kF16), std::nullopt});
+  EXPECT_NE(status.message().find("f32[3,4] by f16[5,4]"), std::string::npos) << status.message();
+}
+
+// The other operand is rounded to bf16, sums and results are f32.
+TEST(Linear, AMatrixInBf16) {
+  Random random(7);
+  const struct {
+    Shape x;
+    int64_t out;
+  } cases[] = {{{2, 3, 5}, 7}, {{1}, 1}, {{1, 1, 48}, 16}, {{3, 29, 64}, 50}, {{2, 130}, 131}, {{4, 33, 257}, 129},
+               {{0, 5}, 3},    {{6, 0}, 3}, {{5, 2500}, 1}};
+  for (const auto& c : cases)
+    for (const bool trans : {true, false})
+      for (const bool with_bias : {false, true}) {
+        SCOPED_TRACE(testing::Message() << "k=" << c.x.back() << " n=" << c.out << " trans_w=" << trans);
+        const Array x = random.Normal(c.x);
+        const Array w =
+            random.Normal(trans ? Shape{c.out, c.x.back()} : Shape{c.x.back(), c.out}, 1, DType::kBF16);
+        Operand bias;
+        if (with_bias) bias = random.Normal({c.out});
+        Array rounded = Make(DType::kF32, c.x, [&](int64_t i) { return Round(DType::kBF16, x[i]); });
+        const Array expected = LinearReference(rounded, w, bias, trans);
+        ExpectNear(RunOp(Op::kLinear, {{"trans_w", int64_t{trans}}}, {x, w, bias}), expected, kExact);
+        if (c.out > 40)
+          ExpectNear(RunOp(Op::kLinear, {{"trans_w", int64_t{trans}}}, {x, w, bias}, {{7, 32}}), expected, kExact);
+      }
 }
 
 Array MatMulReference(const Array& a, const Array& b, const Shape& shape) {

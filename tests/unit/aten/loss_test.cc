@@ -83,6 +83,21 @@ TEST(CausalLmLoss, WholeAndByParts) {
       }
 }
 
+TEST(CausalLmLoss, AMatrixInBf16) {
+  Random random(8);
+  for (const bool trans : {true, false})
+    for (const int64_t h : {20, 21}) {
+      LmCase c = MakeLm(&random, 3, 9, h, 101, true, trans);
+      c.w = random.Normal(c.w.shape, 1, DType::kBF16);
+      const Attrs attrs = {{"trans_w", int64_t{trans}}, {"shift", int64_t{1}}};
+      LmCase rounded = c;
+      rounded.hidden = Make(DType::kF32, c.hidden.shape, [&](int64_t i) { return Round(DType::kBF16, c.hidden[i]); });
+      const Pairs expected = Reference(3, 9, c.labels, true, [&](int64_t t) { return rounded.Logits(t); });
+      for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{}, {50}, {1, 2, 100}})
+        ExpectPairs(RunOp(Op::kCausalLmLoss, attrs, {c.hidden, c.labels, c.w, c.bias}, {cuts}), expected, 3e-7);
+    }
+}
+
 TEST(CausalLmLoss, SumsAreExactInBinary64) {
   // Logits that f32 holds exactly: what remains is the error of the loss itself.
   const int64_t v = 5000;

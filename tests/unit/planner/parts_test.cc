@@ -6,6 +6,7 @@
 #include "planner/machine.h"
 #include "planner/options.h"
 #include "planner/partition.h"
+#include "planner/precision.h"
 #include "tests/unit/planner/small_graph.h"
 
 namespace zo2 {
@@ -164,7 +165,7 @@ TEST(ComputeDType, GpuGraphsAreNarrowAndStillVerify) {
   SmallGraphOptions g;
   g.storage = DType::kF16;
   Graph graph = SmallGraph(g);
-  auto narrow = ApplyComputeDType(graph, *LoadMachine("h100-pcie5"));
+  auto narrow = ApplyPrecision(graph, *LoadMachine("h100-pcie5"), {});
   ASSERT_TRUE(narrow.ok());
   EXPECT_TRUE(VerifyGraph(*narrow).ok()) << VerifyGraph(*narrow).status().message();
   int halves = 0, floats = 0;
@@ -174,9 +175,73 @@ TEST(ComputeDType, GpuGraphsAreNarrowAndStillVerify) {
   }
   EXPECT_GT(halves, 20);
   EXPECT_GT(floats, 5);  // one-dimensional weights
-  auto same = ApplyComputeDType(graph, *LoadMachine("cpu-2core"));
+  auto same = ApplyPrecision(graph, *LoadMachine("cpu-2core"), {});
   ASSERT_TRUE(same.ok());
   for (const Value& v : same->values) EXPECT_NE(v.type.dtype, DType::kF16);
+}
+
+TEST(Precision, VectorsAreStoredInF32AndTheRestAsAsked) {
+  SmallGraphOptions g;
+  g.storage = DType::kBF16;
+  const Graph graph = SmallGraph(g);
+  const Machine cpu = *LoadMachine("cpu-2core");
+  const auto dtypes = [&](const PlanOptions& o) {
+    const auto out = ApplyPrecision(graph, cpu, o);
+    EXPECT_TRUE(out.ok()) << out.status().message();
+    EXPECT_TRUE(VerifyGraph(*out).ok());
+    std::map<std::pair<bool, DType>, int> count;  // vector?, storage
+    for (const Weight& w : out->weights) ++count[{w.shape.size() < 2, w.dtype}];
+    return count;
+  };
+  const auto as_is = dtypes({});
+  EXPECT_EQ(as_is.size(), 2u);
+  EXPECT_TRUE(as_is.count({true, DType::kF32}) && as_is.count({false, DType::kBF16}));
+  PlanOptions o;
+  o.storage = DType::kF16;
+  EXPECT_TRUE(dtypes(o).count({false, DType::kF16}));
+  o.storage_for = {{".", {}}};  // as the file has them, vectors too
+  EXPECT_EQ(dtypes(o).count({true, DType::kBF16}), 1u);
+  EXPECT_EQ(dtypes(o).size(), 2u);
+  o.storage_for = {{"embed", DType::kF32}};
+  EXPECT_EQ(dtypes(o)[std::make_pair(false, DType::kF32)], 1);
+  for (const char* bad : {"no such weight", "("}) {
+    o.storage_for = {{bad, DType::kF32}};
+    const auto out = ApplyPrecision(graph, cpu, o);
+    ASSERT_FALSE(out.ok());
+    EXPECT_NE(out.status().message().find(bad), std::string::npos) << out.status().message();
+  }
+}
+
+TEST(Precision, ProductsInBf16KeepActivationsInF32) {
+  const Graph graph = SmallGraph();
+  const Machine cpu = *LoadMachine("cpu-2core");
+  PlanOptions o;
+  o.compute = DType::kBF16;
+  const auto out = ApplyPrecision(graph, cpu, o);
+  ASSERT_TRUE(out.ok() && VerifyGraph(*out).ok());
+  int matrices = 0;
+  for (const Value& v : out->values) {
+    if (v.type.dtype != DType::kBF16) continue;
+    ++matrices;
+    EXPECT_EQ(v.kind, ValueKind::kWeight) << v.name;
+    EXPECT_EQ(v.type.shape.size(), 2u) << v.name;
+  }
+  EXPECT_GT(matrices, 3);
+  // Scratch for branches halves, and the plan says so.
+  const auto wide = MakePartition(graph, cpu, {}), narrow = MakePartition(*out, cpu, o);
+  ASSERT_TRUE(wide.ok() && narrow.ok());
+  uint64_t before = 0, after = 0;
+  for (const Tile& t : wide->tiles) before += t.branch_bytes;
+  for (const Tile& t : narrow->tiles) after += t.branch_bytes;
+  EXPECT_LT(after, 0.75 * static_cast<double>(before));
+  o.compute_for = {{".", DType::kF32}};
+  const auto back = ApplyPrecision(graph, cpu, o);
+  ASSERT_TRUE(back.ok());
+  for (const Value& v : back->values) EXPECT_NE(v.type.dtype, DType::kBF16);
+  o.compute_for = {{"norm", DType::kBF16}};  // vectors: nothing that products read
+  EXPECT_EQ(ApplyPrecision(graph, cpu, o).status().code(), Code::kInvalid);
+  o.compute_for = {};
+  EXPECT_EQ(ApplyPrecision(graph, *LoadMachine("h100-pcie5"), o).status().code(), Code::kInvalid);
 }
 
 }  // namespace

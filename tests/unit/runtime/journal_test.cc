@@ -14,6 +14,7 @@ namespace zo2 {
 namespace {
 
 constexpr int kQ = 2;
+const EvaluationRecord kEvaluation{4, EvalMetric::kF1, 1.0 / 3, std::string(64, 'e')};
 
 // Made-up, with numbers that text would not keep.
 std::vector<uint64_t> Record(uint64_t step) {
@@ -38,7 +39,7 @@ struct Written {
   std::string bytes;
   std::vector<size_t> ends;  // of records; [0]: of the head
 
-  // Steps 0 .. 5 with a snapshot record after 3.
+  // Steps 0 .. 5 with an evaluation and a snapshot record after 3.
   Written() {
     auto writer = JournalWriter::Create(path, run.Header(), 1);
     EXPECT_TRUE(writer.ok()) << writer.status().message();
@@ -50,9 +51,18 @@ struct Written {
   void Continue(JournalWriter& writer, uint64_t step) {
     EXPECT_TRUE(writer.Step(AsRecord(Record(step))).ok());
     ends.push_back(writer.bytes());
-    if (step != 3) return;
-    EXPECT_TRUE(writer.Snapshot({4, 1, std::string(64, 'c')}).ok());
-    ends.push_back(writer.bytes());
+    if (step == 3) Edge(writer, 0);
+  }
+  // The records between steps 3 and 4, without the first `done` of them.
+  void Edge(JournalWriter& writer, size_t done) {
+    if (done < 1) {
+      EXPECT_TRUE(writer.Evaluation(kEvaluation).ok());
+      ends.push_back(writer.bytes());
+    }
+    if (done < 2) {
+      EXPECT_TRUE(writer.Snapshot({4, 1, std::string(64, 'c')}).ok());
+      ends.push_back(writer.bytes());
+    }
   }
   // Records that are whole in the first `size` bytes.
   size_t WholeRecords(size_t size) const {
@@ -61,7 +71,7 @@ struct Written {
     return n;
   }
   static size_t RecordsOf(const Journal& journal) {
-    return static_cast<size_t>(journal.steps.steps()) + journal.snapshots.size();
+    return static_cast<size_t>(journal.steps.steps()) + journal.snapshots.size() + journal.evaluations.size();
   }
   static void ExpectRight(const Journal& journal) {
     for (int64_t step = 0; step < journal.steps.steps(); ++step)
@@ -70,6 +80,12 @@ struct Written {
       EXPECT_EQ(s.step, 4);
       EXPECT_EQ(s.generation, 1);
       EXPECT_EQ(s.digest, std::string(64, 'c'));
+    }
+    for (const EvaluationRecord& e : journal.evaluations) {
+      EXPECT_EQ(e.step, 4);
+      EXPECT_EQ(e.metric, EvalMetric::kF1);
+      EXPECT_EQ(e.value, 1.0 / 3);
+      EXPECT_EQ(e.data, std::string(64, 'e'));
     }
   }
 };
@@ -80,6 +96,7 @@ TEST(Journal, RoundTrip) {
   ASSERT_TRUE(journal.ok()) << journal.status().message();
   EXPECT_EQ(journal->steps.steps(), 6);
   EXPECT_EQ(journal->snapshots.size(), 1u);
+  EXPECT_EQ(journal->evaluations.size(), 1u);
   Written::ExpectRight(*journal);
   EXPECT_EQ(journal->note, "");
   EXPECT_EQ(journal->header.json, w.run.Header().json);
@@ -110,12 +127,10 @@ TEST(Journal, ATornTailIsCutBackToTheLastGoodRecord) {
     {
       auto writer = JournalWriter::Append(*journal, 0);
       ASSERT_TRUE(writer.ok()) << writer.status().message();
-      if (journal->steps.steps() == 4 && journal->snapshots.empty()) {
-        ASSERT_TRUE(writer->Snapshot({4, 1, std::string(64, 'c')}).ok());
-      }
+      if (journal->steps.steps() == 4) w.Edge(*writer, journal->evaluations.size() + journal->snapshots.size());
       for (int64_t step = journal->steps.steps(); step < 6; ++step) w.Continue(*writer, static_cast<uint64_t>(step));
     }
-    w.ends.resize(8);
+    w.ends.resize(9);
     ASSERT_EQ(ReadBytes(w.path), w.bytes) << size;
   }
 }
@@ -162,20 +177,60 @@ TEST(Journal, WhatThisBuildDoesNotKnowIsAnError) {
   auto journal = Journal::Read(w.path);
   ASSERT_FALSE(journal.ok());
   EXPECT_NE(journal.status().message().find("format 2"), std::string::npos) << journal.status().message();
-  // A record of kind 9, whole.
-  const std::string head = w.bytes.substr(0, w.ends[0]);
-  std::string record("\4\0\0\0\11\1\0\0", 8);
-  uint32_t crc;
-  std::memcpy(&crc, head.data() + head.size() - 4, 4);
-  crc = Crc32(record, crc);
-  record.append(reinterpret_cast<const char*>(&crc), 4);
-  WriteBytes(w.path, head + record);
-  journal = Journal::Read(w.path);
-  ASSERT_FALSE(journal.ok());
-  EXPECT_NE(journal.status().message().find("does not know"), std::string::npos) << journal.status().message();
+  // A record of kind 9, and an evaluation by another metric, whole.
+  const auto read = [&](const std::string& body) {
+    std::string record, bytes = w.bytes.substr(0, w.ends[0]);
+    uint32_t crc;
+    std::memcpy(&crc, bytes.data() + bytes.size() - 4, 4);
+    const uint32_t size = static_cast<uint32_t>(body.size());
+    record.append(reinterpret_cast<const char*>(&size), 4);
+    record += body;
+    crc = Crc32(record, crc);
+    record.append(reinterpret_cast<const char*>(&crc), 4);
+    WriteBytes(w.path, bytes + record);
+    return Journal::Read(w.path);
+  };
+  const auto evaluation = [](const char* metric, char step) {
+    std::string body("\3\1\0\0", 4), name(metric);
+    name.resize(8);
+    return body + std::string(1, step) + std::string(15, '\0') + name + std::string(64, 'e');
+  };
+  for (const std::string& body : {std::string("\11\1\0\0", 4), evaluation("recall", 0)}) {
+    journal = read(body);
+    ASSERT_FALSE(journal.ok());
+    EXPECT_NE(journal.status().message().find("does not know"), std::string::npos) << journal.status().message();
+  }
+  EXPECT_EQ(read(evaluation("accuracy", 0))->evaluations.size(), 1u);
+  EXPECT_NE(read(evaluation("accuracy", 1))->note, "") << "of a step that is not there";
   WriteBytes(w.path, "PK\3\4 something else");
   EXPECT_NE(Journal::Read(w.path).status().message().find("is no journal"), std::string::npos);
   EXPECT_EQ(Journal::Read(w.folder + "/absent").status().code(), Code::kInvalid);
+}
+
+TEST(Journal, StepsAreNamedByNumberBestOrEnd) {
+  Written w;
+  const Journal journal = *Journal::Read(w.path);
+  EXPECT_EQ(*journal.StepAt("end"), 6);
+  EXPECT_EQ(*journal.StepAt("-1"), 6);
+  EXPECT_EQ(*journal.StepAt("0"), 0);
+  EXPECT_EQ(*journal.StepAt("6"), 6);
+  EXPECT_EQ(*journal.StepAt("best"), 4);
+  for (const char* bad : {"", "7", "-2", "first", "3x", "best ", "99999999999999999999"}) {
+    const auto step = journal.StepAt(bad);
+    ASSERT_FALSE(step.ok()) << bad;
+    EXPECT_EQ(step.status().code(), Code::kInvalid);
+  }
+  Journal none = journal;
+  none.evaluations.clear();
+  ASSERT_FALSE(none.StepAt("best").ok());
+  EXPECT_NE(none.StepAt("best").status().message().find("has no evaluations"), std::string::npos);
+  none.evaluations = {{2, EvalMetric::kLoss, NAN, ""}};
+  EXPECT_NE(none.StepAt("best").status().message().find("finite loss"), std::string::npos);
+  // Only what can be compared with the last evaluation counts.
+  none.evaluations = {{1, EvalMetric::kLoss, 0.1, "a"}, {2, EvalMetric::kF1, 0.7, "b"}, {3, EvalMetric::kF1, 0.9, "a"},
+                      {4, EvalMetric::kF1, 0.8, "b"},   {5, EvalMetric::kF1, 0.8, "b"}};
+  EXPECT_EQ(*none.StepAt("best"), 4);
+  EXPECT_EQ(BestText(*none.Best()), "best f1: 0.800000 at step 4");
 }
 
 TEST(Journal, ExistingAndBusyJournalsAreRefused) {

@@ -33,10 +33,12 @@ TEST(Masters, WhatIsLoadedIsRead) {
     const Schedule schedule = tiny::MakeSchedule(options);
     const KernelTable kernels = fake::Kernels();
     auto device = *OpenDevice("cpu");
-    auto executor = *Executor::Prepare(schedule, *device, {});
-    ASSERT_TRUE(
-        executor->Initialize(kernels, {}, 0, [&](Executor& e) { return LoadMasters(TinyBase(schedule), e); }).ok());
-    EXPECT_EQ(Contents(schedule, MasterReader(*executor)), Contents(schedule, TinyBase(schedule)));
+    for (const int threads : {1, 3}) {
+      auto executor = *Executor::Prepare(schedule, *device, {});
+      const auto load = [&](Executor& e) { return LoadMasters(TinyBase(schedule), e, threads); };
+      ASSERT_TRUE(executor->Initialize(kernels, {}, 0, load).ok());
+      EXPECT_EQ(Contents(schedule, MasterReader(*executor)), Contents(schedule, TinyBase(schedule)));
+    }
   }
 }
 

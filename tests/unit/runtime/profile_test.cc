@@ -16,7 +16,7 @@ TEST(Profile, WritesAMachineFileWithEveryCallOfThePlan) {
   auto device = OpenDevice("cpu", device_options);
   KernelTable kernels = fake::Kernels();
   kernels.call[static_cast<size_t>(Op::kLinear)] = [](const KernelCall& call) {
-    if (call.inputs[0].dtype != DType::kF32) return Invalid("only f32");
+    if (call.inputs[1].dtype != DType::kF32) return Invalid("only f32");
     return call.inputs[1].shape[1] > 16 ? Status() : fake::Linear(call);  // large products would take a minute
   };
   const Schedule plan = tiny::MakeSchedule({.bias = true, .cut = true});

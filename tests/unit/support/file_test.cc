@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "ir/support/crc32.h"
 #include "ir/support/hash.h"
@@ -55,6 +58,26 @@ TEST(File, AbandonedWriteLeavesTheOldFile) {
   EXPECT_EQ(*ReadFile(path), "new");
 }
 
+TEST(File, WhatKilledWritersLeftIsRemoved) {
+  const std::string path = Temp("left");
+  const std::vector<std::string> left = {path + ".tmp.1.0", path + ".tmp.123.45"};
+  const std::vector<std::string> others = {path + ".tmp.1", path + ".tmp.1.x", path + ".tmp..1", path + "er.tmp.1.0",
+                                           path + ".tmp.1.0.bak"};
+  for (const std::string& file : left) ASSERT_TRUE(WriteFile(file, "half").ok());
+  for (const std::string& file : others) ASSERT_TRUE(WriteFile(file, "somebody's").ok());
+  Result<AtomicFile> living = AtomicFile::Create(path);  // removes them
+  ASSERT_TRUE(living.ok() && living->Append("first").ok());
+  for (const std::string& file : left) EXPECT_FALSE(FileExists(file)) << file;
+  for (const std::string& file : others) EXPECT_TRUE(FileExists(file)) << file;
+  // A second writer of the same file leaves the first one's alone.
+  ASSERT_TRUE(WriteFile(path, "second").ok());
+  RemoveUnfinished(path);
+  ASSERT_TRUE(living->Commit().ok());
+  EXPECT_EQ(*ReadFile(path), "first");
+  for (const std::string& file : others) std::filesystem::remove(file);
+  RemoveUnfinished(Temp("absent/file"));
+}
+
 TEST(File, ADeviceIsWrittenToAndNotReplaced) {
   const std::string path = Temp("device");  // a link: even a wrong rename harms nothing but it
   std::filesystem::remove(path);
@@ -80,6 +103,32 @@ TEST(File, Paths) {
   EXPECT_EQ(JoinPath("a", "b"), "a/b");
   EXPECT_EQ(JoinPath("a", "/b"), "/b");
   EXPECT_EQ(JoinPath(".", "b"), "b");
+}
+
+TEST(MappedFile, GivesPagesBackThatHaveBeenPassed) {
+  const std::string path = Temp("passed");
+  std::string text(1 << 20, 'x');
+  text.back() = 'y';
+  ASSERT_TRUE(WriteFile(path, text).ok());
+  auto file = MappedFile::Open(path);
+  ASSERT_TRUE(file.ok());
+  const auto same = [&] { return std::memcmp(file->bytes().data(), text.data(), text.size()) == 0; };
+  const auto pages_here = [&] {  // KiB, in this process
+    std::ifstream map("/proc/self/smaps");
+    std::string line;
+    for (bool mine = false; std::getline(map, line);) {
+      if (line.find("file_test_passed") != std::string::npos) mine = true;
+      if (mine && line.rfind("Rss:", 0) == 0) return std::stol(line.substr(4));
+    }
+    return -1l;
+  };
+  EXPECT_TRUE(same());
+  EXPECT_GT(pages_here(), 0);
+  file->Passed(63 << 20);
+  EXPECT_GT(pages_here(), 0);
+  file->Passed(2 << 20);
+  EXPECT_EQ(pages_here(), 0);
+  EXPECT_TRUE(same());
 }
 
 TEST(Crc32, CheckValueAndContinuation) {
