@@ -14,27 +14,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-// f32 -> f16 and bf16, nearest even.
-uint16_t ToHalf(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
-  const float a = std::abs(value);
-  if (std::isnan(value)) return sign | 0x7e00;
-  if (a >= 65520.0f) return sign | 0x7c00;
-  if (a < 0x1p-14f) return sign | static_cast<uint16_t>(std::nearbyint(a * 0x1p24f));
-  std::memcpy(&bits, &a, 4);
-  bits += 0xfff + (bits >> 13 & 1);
-  return sign | static_cast<uint16_t>((bits >> 13) - (112u << 10));
-}
-
-uint16_t ToBrain(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 Result<Bytes> Convert(const Bytes& from, DType have, DType want, const std::string& name) {
   if (have == want) return from;
   const int64_t n = static_cast<int64_t>(from.size()) / SizeOf(have);
@@ -45,7 +24,7 @@ Result<Bytes> Convert(const Bytes& from, DType have, DType want, const std::stri
     if (want == DType::kF32) std::memcpy(to.data() + 4 * i, &v, 4);
     const double d = v;
     if (want == DType::kF64) std::memcpy(to.data() + 8 * i, &d, 8);
-    const uint16_t h = want == DType::kF16 ? ToHalf(v) : ToBrain(v);
+    const uint16_t h = want == DType::kF16 ? ToF16(v) : ToBF16(v);
     if (SizeOf(want) == 2) std::memcpy(to.data() + 2 * i, &h, 2);
   }
   if (!IsFloat(want) || !IsFloat(have))

@@ -280,8 +280,8 @@ class Importer {
     for (const Weight& weight : graph_.weights)
       if (Compute(weight.dtype) != weight.dtype) ++narrow[weight.dtype];
     for (const auto& [dtype, count] : narrow)
-      graph_.notes.push_back("dtype: " + std::to_string(count) + " weights are stored as " +
-                             std::string(Name(dtype)) + "; activations are f32");
+      graph_.notes.push_back("dtype: " + std::to_string(count) + " weights are " +
+                             std::string(Name(dtype)) + " in their file");
   }
 
   // A canonical text of the graph and its weight table. The weights' values are not in it, nor where they are

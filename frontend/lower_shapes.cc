@@ -82,11 +82,11 @@ template <typename T>
 Result<ValueId> RangeOf(Lowering& l, const std::array<ValueId, 3>& operands) {
   T bounds[3];
   for (size_t i = 0; i < 3; ++i) bounds[i] = l.Tensor(operands[i]).as<T>()[0];
+  if (bounds[2] == 0) return Invalid("a range with a delta of 0");
   double count;
   if constexpr (std::is_integral_v<T>) {
     __extension__ using Wide = __int128;
     const Wide span = Wide{bounds[1]} - bounds[0], delta = bounds[2];
-    if (delta == 0) return Invalid("a range with a delta of 0");
     count = static_cast<double>(span / delta + (span % delta != 0 && (span < 0) == (delta < 0)));
   } else {
     count = std::ceil((double{bounds[1]} - double{bounds[0]}) / double{bounds[2]});

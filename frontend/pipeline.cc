@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <iostream>
-#include <regex>
 
 #include "frontend/attach_loss.h"
 #include "frontend/canonical_linear.h"
@@ -14,6 +13,7 @@
 #include "frontend/recognise_embedding.h"
 #include "frontend/simplify.h"
 #include "frontend/sink_reshapes.h"
+#include "ir/graph/match.h"
 #include "ir/support/hash.h"
 
 namespace zo2 {
@@ -92,20 +92,9 @@ Result<void> SelectTrainable(Graph& graph, const std::string& train) {
     for (Weight& weight : graph.weights) weight.trainable = true;
     return {};
   }
-  std::regex pattern;
-  try {
-    pattern = std::regex(train, std::regex::ECMAScript);
-    bool any = false;
-    for (Weight& weight : graph.weights) {
-      weight.trainable = std::regex_search(weight.name, pattern);
-      any = any || weight.trainable;
-    }
-    if (any) return {};
-  } catch (const std::regex_error& error) {
-    return Invalid("--train ", train, " is not a regular expression: ", error.what());
-  }
-  return Invalid("--train ", train, " matches none of the ", graph.weights.size(), " weights",
-                 graph.weights.empty() ? "" : ", for example not " + graph.weights[0].name);
+  ZO2_ASSIGN(const std::vector<bool> matches, MatchWeights(graph, "--train", train));
+  for (size_t w = 0; w < matches.size(); ++w) graph.weights[w].trainable = matches[w];
+  return {};
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace zo2 {
 namespace {
 
-constexpr double kWork = 1e8;  // of the search, see allocate_search.h: about a second at most
+constexpr double kWork = 1e8;  // of the search, see allocate_search.h: about a second
 
 uint64_t LowerBound(std::span<const ArenaItem> items) {
   std::vector<std::pair<int64_t, int64_t>> events;  // time, change; ends sort before begins

@@ -17,6 +17,7 @@ constexpr size_t kSections = 4;  // looked at closely in each node
 constexpr int64_t kNodes = 500;  // before the search starts anew
 constexpr int kRules = 6;        // orders of preference
 constexpr double kNoise = 0.5;   // in preferences
+constexpr double kLook = 0.25;   // of a unit of work: a look at an item that may be in the way
 
 // Sizes and offsets in units of the alignment.
 class Packer {
@@ -59,7 +60,9 @@ class Packer {
       floor_.assign(rest_at_start_.size(), 0);
       rest_ = rest_at_start_;
       std::fill(least_.begin(), least_.end(), 0);
-      nodes_left_ = kNodes * (1 + attempt / (2 * kRules));
+      // Each node places one item: at least as many as there are.
+      const auto least = std::max(kNodes, static_cast<int64_t>(items_.size()));
+      nodes_left_ = least * (1 + attempt / (2 * kRules));
       stopped_ = false;
       if (PlaceParts(all)) break;
       if (!stopped_) return PackAnswer::kImpossible;
@@ -238,7 +241,7 @@ class Packer {
     return true;
   }
 
-  Choice BranchesOn(int section, std::vector<View>* views) const {
+  Choice BranchesOn(int section, std::vector<View>* views) {
     Choice c;
     const int64_t limit = highest(section);
     int begin = section, end = section + 1;  // the time of R, without gaps
@@ -260,6 +263,7 @@ class Packer {
         if (!(*views)[v].chosen && (*views)[v].least + item.size <= limit && item.Overlaps(begin, end)) take(v);
       }
     }
+    int64_t looked = 0;
     // A member that could be moved down below the lowest one would have to be there: nothing in the way of it.
     int64_t below = kNever;
     for (size_t v : c.set) {
@@ -267,11 +271,13 @@ class Packer {
       const Item& item = items_[Ix(view.item)];
       const int64_t top = view.rest + item.size;
       if (top >= below) continue;
-      bool free = true;
-      for (const View& o : *views)
-        free = free && (o.chosen || o.least >= top || !items_[Ix(o.item)].Overlaps(item.first, item.last));
+      const bool free = std::all_of(views->begin(), views->end(), [&](const View& o) {
+        ++looked;
+        return o.chosen || o.least >= top || !items_[Ix(o.item)].Overlaps(item.first, item.last);
+      });
       if (free) below = top;
     }
+    *work_ -= kLook * static_cast<double>(looked);
     for (size_t v : c.set) {
       const View& view = (*views)[v];
       const Item& item = items_[Ix(view.item)];

@@ -30,7 +30,8 @@ namespace zo2 {
 enum class PackAnswer { kPacked, kImpossible, kGaveUp };
 
 // Offsets of all items within `capacity`. Alignment is that of the item that asks for most, for all. Gives up when
-// `work` - items times their sections, over all nodes; about 1e8 in a second - is used up; what is used is taken off.
+// `work` - items times their sections over all nodes, and looks at what may be in the way; roughly 1e8 in a second -
+// is used up; what is used is taken off.
 // kImpossible: no packing at that alignment exists.
 PackAnswer PackWithin(std::span<const ArenaItem> items, uint64_t capacity, double* work,
                       std::vector<uint64_t>* offsets);

@@ -311,7 +311,7 @@ std::vector<std::string> ExplainGreedy(const PlanInput& in, const Decision& d) {
   const std::string share = Percent(static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total)));
   return {"residency: " + size(resident) + " of " + size(total) + " (" + share + ") stay on the device, " +
               (o.resident ? "as asked by --resident"
-                          : "all that the budget leaves; most used first, then spread evenly over the order of use"),
+                          : "all that the budget leaves; of the orders tried the one with the least predicted period"),
           "slots: " + std::to_string(d.slots) +
               (o.slots > 0 ? ", as asked by --slots" : ", the count with the least predicted period"),
           "write-back: every " +

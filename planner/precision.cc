@@ -1,72 +1,42 @@
 #include "planner/precision.h"
 
-#include <bit>
+#include <algorithm>
 #include <cstring>
 #include <map>
-#include <regex>
 #include <utility>
 #include <vector>
+
+#include "ir/graph/match.h"
 
 namespace zo2 {
 namespace {
 
-uint16_t ToHalf(float x) {  // nearest even
-  uint32_t u = std::bit_cast<uint32_t>(x);
-  auto sign = static_cast<uint16_t>((u >> 16) & 0x8000);
-  u &= 0x7fffffff;
-  if (u > 0x7f800000) return sign | 0x7e00;
-  if (u >= 0x477ff000) return sign | 0x7c00;
-  if (u < 0x38800000) {  // subnormal: the scaled value rounds in float arithmetic
-    float scaled = std::bit_cast<float>(u) + 0.5f;
-    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(scaled) - 0x3f000000);
-  }
-  uint32_t odd = (u >> 13) & 1;
-  return sign | static_cast<uint16_t>((u - 0x38000000 + 0xfff + odd) >> 13);
-}
-
-uint16_t ToBFloat16(float x) {
-  uint32_t u = std::bit_cast<uint32_t>(x);
-  if ((u & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((u >> 16) | 0x40);
-  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
-// Per weight: does a rule's regular expression match it, the last such rule winning? Calls set(weight,
-// dtype).
+// Calls set(weight, dtype) for each weight that a rule matches; the last such rule wins.
 template <typename Set>
 Status ApplyRules(const char* flag, const std::vector<TypeRule>& rules, const Graph& graph, const Set& set) {
   for (const TypeRule& rule : rules) {
-    std::regex pattern;
-    try {
-      pattern = std::regex(rule.regex, std::regex::ECMAScript);
-    } catch (const std::regex_error& error) {
-      return Invalid(flag, " '", rule.regex, "' is no regular expression: ", error.what());
-    }
-    bool any = false;
-    for (size_t w = 0; w < graph.weights.size(); ++w) {
-      bool match = std::regex_search(graph.weights[w].name, pattern);
-      for (const std::string& alias : graph.weights[w].aliases)
-        match = match || std::regex_search(alias, pattern);
-      if (!match) continue;
-      any = true;
-      ZO2_TRY(set(w, rule.dtype));
-    }
-    if (!any) return Invalid(flag, " '", rule.regex, "' matches no weight of ", graph.name);
+    ZO2_ASSIGN(const std::vector<bool> matches, MatchWeights(graph, flag, rule.regex));
+    for (size_t w = 0; w < matches.size(); ++w)
+      if (matches[w]) ZO2_TRY(set(w, rule.dtype));
   }
   return {};
 }
+
+// Floats that a master may be made of; the partition refuses the others.
+bool Storable(DType t) { return IsFloat(t) && t != DType::kF64; }
 
 Status ApplyStorage(const PlanOptions& options, Graph* graph) {
   std::vector<DType> in_file;
   for (Weight& w : graph->weights) {
     in_file.push_back(w.dtype);
-    if (w.dtype == DType::kF64 || !IsFloat(w.dtype)) continue;  // the partition refuses these
+    if (!Storable(w.dtype)) continue;
     if (w.shape.size() < 2)
       w.dtype = DType::kF32;
     else
       w.dtype = options.storage.value_or(w.dtype);
   }
   ZO2_TRY(ApplyRules("--storage-for", options.storage_for, *graph, [&](size_t w, std::optional<DType> dtype) {
-    graph->weights[w].dtype = dtype.value_or(in_file[w]);
+    if (Storable(in_file[w])) graph->weights[w].dtype = dtype.value_or(in_file[w]);
     return Status();
   }));
   std::map<std::pair<DType, DType>, int> changed;
@@ -76,7 +46,7 @@ Status ApplyStorage(const PlanOptions& options, Graph* graph) {
     graph->notes.push_back(std::to_string(count) + (count == 1 ? " weight is" : " weights are") +
                            " converted from " + std::string(Name(types.first)) + " to " +
                            std::string(Name(types.second)) + " when loaded" +
-                           (SizeOf(types.second) < SizeOf(types.first) ? ", rounded to nearest even" : ""));
+                           (types.second == DType::kF32 ? "" : ", rounded to nearest even"));
   return {};
 }
 
@@ -101,7 +71,7 @@ void NarrowAll(DType narrow, Graph* graph) {
     for (size_t e = 0; e < v.data->size() / 4; ++e) {
       float x;
       std::memcpy(&x, v.data->data() + 4 * e, 4);
-      uint16_t h = narrow == DType::kF16 ? ToHalf(x) : ToBFloat16(x);
+      uint16_t h = narrow == DType::kF16 ? ToF16(x) : ToBF16(x);
       std::memcpy(data->data() + 2 * e, &h, 2);
     }
     v.data = std::move(data);
@@ -138,19 +108,26 @@ std::vector<bool> Products(const Graph& graph, bool lookups) {
 
 Status ComputeInBf16(const PlanOptions& options, Graph* graph) {
   std::vector<bool> narrow(graph->weights.size()), can = Products(*graph, true);
-  if (options.compute == DType::kBF16) narrow = Products(*graph, false);
+  if (options.compute == DType::kBF16) {
+    narrow = Products(*graph, false);
+    if (std::find(narrow.begin(), narrow.end(), true) == narrow.end())
+      graph->notes.push_back("compute: no matrix of this model can be computed in bf16; everything is in f32");
+  }
   for (const TypeRule& rule : options.compute_for) {
-    bool any = false;
+    int any = 0, others = 0;
     ZO2_TRY(ApplyRules("--compute-for", {rule}, *graph, [&](size_t w, std::optional<DType> dtype) {
       if (!dtype || (*dtype != DType::kF32 && *dtype != DType::kBF16))
         return Invalid("--compute-for '", rule.regex, "': CPUs compute in fp32 or bf16");
-      any = any || can[w];
+      ++(can[w] ? any : others);
       if (can[w]) narrow[w] = *dtype == DType::kBF16;
       return Status();
     }));
-    if (!any)
+    if (any == 0)
       return Invalid("--compute-for '", rule.regex, "' matches no matrix of ", graph->name,
                      " that only products and lookups read");
+    if (others > 0 && rule.dtype == DType::kBF16)
+      graph->notes.push_back("compute: " + std::to_string(others) + " weights that '" + rule.regex +
+                             "' matches stay in f32: they are no matrices that only products and lookups read");
   }
   for (Value& v : graph->values)
     if (v.kind == ValueKind::kWeight && narrow[static_cast<size_t>(v.weight)]) v.type.dtype = DType::kBF16;
@@ -168,9 +145,23 @@ Status ApplyCompute(const Machine& machine, const PlanOptions& options, Graph* g
   if (options.compute != DType::kF32 || !options.compute_for.empty())
     return Invalid("--compute is for CPUs; on a GPU weights stored in 16 bits are computed in 16 bits");
   DType narrow = DType::kF32;
-  for (const Weight& w : graph->weights)
-    if (w.shape.size() >= 2 && SizeOf(w.dtype) == 2) narrow = w.dtype;
-  if (narrow != DType::kF32) NarrowAll(narrow, graph);
+  int wide = 0;
+  for (const Weight& w : graph->weights) {
+    if (w.shape.size() < 2) continue;
+    if (SizeOf(w.dtype) != 2) {
+      ++wide;
+    } else if (narrow != DType::kF32 && narrow != w.dtype) {
+      return Invalid("a GPU computes in one 16-bit type, but weights are stored in ", Name(narrow), " and in ",
+                     Name(w.dtype), ": give one to --storage");
+    } else {
+      narrow = w.dtype;
+    }
+  }
+  if (narrow == DType::kF32) return {};
+  NarrowAll(narrow, graph);
+  if (wide > 0)
+    graph->notes.push_back("compute: " + std::to_string(wide) + " matrices stored in f32 are computed in " +
+                           std::string(Name(narrow)) + " too, like everything on a GPU beside 16-bit weights");
   return {};
 }
 

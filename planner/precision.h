@@ -5,8 +5,7 @@
 // biases) is stored in f32, whatever its file holds: there are few of them, and around 1 a step of bf16 is
 // larger than most updates.
 // --storage-for goes before both, weight by weight. An fp32 master of weights that a file holds in 16 bits is
-// therefore
-// --storage fp32. What crosses the link is the storage dtype.
+// therefore --storage fp32. What crosses the link is the storage dtype.
 //
 // Compute. On a CPU kernels see f32, unless --compute bf16 (or --compute-for, weight by weight) has the
 // branches of matrices emitted in bf16: weights of two axes that linear and causal_lm_loss read, and at most
@@ -36,8 +35,8 @@ Result<std::optional<DType>> ParseFloat(const std::string& flag, const std::stri
 Result<TypeRule> ParseTypeRule(const std::string& flag, const std::string& text, const std::string& as_is);
 
 // The graph with the storage dtypes and value types that the options ask for, and notes on what they change.
-// Errors: a regular expression that is none or that no weight's name contains, a weight that cannot be
-// computed in bf16.
+// Errors: a regular expression that is none or that no weight's name contains; a rule of --compute-for that
+// matches nothing that can be computed in bf16; on a GPU two 16-bit types.
 Result<Graph> ApplyPrecision(const Graph& graph, const Machine& machine, const PlanOptions& options);
 
 }  // namespace zo2

@@ -6,7 +6,7 @@
 namespace zo2 {
 namespace {
 
-constexpr int64_t kWindow = 4;    // iterations that are measured, at least
+constexpr int64_t kWindow = 4;    // iterations that are measured, about
 constexpr int kMostWindows = 24;  // tried until the lanes keep step
 constexpr double kSettled = 1e-4;
 

@@ -70,9 +70,9 @@ Status RunShares(const SharesFlags& flags) {
   std::printf("%-20s %-20s %-14s %s\n", Percent(all.perturbation).c_str(), Percent(all.update).c_str(), "",
               "all of them");
   std::printf(
-      "updates of steps %ld to %ld, the perturbation of step %ld, up to %ld elements of each weight\n",
-      static_cast<long>(from), static_cast<long>(to) - 1, static_cast<long>(to),
-      static_cast<long>(flags.elements));
+      "%sthe perturbation of step %ld, about %ld elements of each weight, in whole rows\n",
+      from < to ? ("updates of steps " + std::to_string(from) + " to " + std::to_string(to - 1) + ", ").c_str() : "",
+      static_cast<long>(to), static_cast<long>(flags.elements));
   if (flags.json.empty()) return Status();
   const Json json = {{"from", from},
                      {"to", to},

@@ -152,13 +152,14 @@ class Training {
     if (past_ && !flags_.metrics.empty()) {
       BestEvaluation past(options_.metric, eval_data_ ? eval_data_->digest() : "");
       for (const EvaluationRecord& record : past_->evaluations) past.Add(record);
-      const bool evaluated = !eval_data_ || past.last_step() == past_->steps.steps();
-      ZO2_TRY(MendMetrics(flags_.metrics, past_->steps, evaluated));
+      const bool again = eval_data_ && EvaluationDue(Options(), past_->steps.steps(), past.last_step());
+      ZO2_TRY(MendMetrics(flags_.metrics, past_->steps, !again));
     }
     ZO2_ASSIGN(metrics_, MetricsWriter::Open(flags_.metrics, /*append=*/past_.has_value()));
     return Status();
   }
 
+  // Of the flags; may be asked for more than once.
   const TrainOptions& Options() {
     options_.steps = flags_.steps;
     options_.lr.lr = flags_.lr;
@@ -228,7 +229,7 @@ class Training {
   Status WithHint(const Status& status) const {
     if (recorded_ == 0 || flags_.journal.empty()) return status;
     return Error(status.code(), status.message(), " (the journal ", flags_.journal, " has the run up to step ",
-                 recorded_, "; --resume goes on with it)");
+                 recorded_, "; --resume goes on with it once the cause is gone)");
   }
 
   void PrintBest(const BestEvaluation& best) const {

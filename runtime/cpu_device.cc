@@ -16,6 +16,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <thread>
 
 namespace zo2 {
 namespace {
@@ -158,9 +159,14 @@ uint64_t CacheThatGivesWay(const std::string& stat_path) {
   return cache - std::min(cache, total.empty() ? stat["file_mapped"] : stat["total_mapped_file"]);
 }
 
-// What a process still takes when the arenas are there: blocks of weights on their way to files, stacks. Measured (limits.py
-// does it again): 12 MiB of memory, and some 60 MiB of address space that is hardly touched.
-constexpr uint64_t kMemoryKept = 16ull << 20, kAddressesKept = 64ull << 20;
+// What a process still takes when the arenas are there: blocks of weights on their way to files, stacks. Measured with two
+// threads (limits.py does it again): 12 MiB of memory, and some 60 MiB of address space that is hardly touched. Each thread
+// more has a block of its own, at most 8 MiB and mostly below one, and a stack of 8 MiB.
+uint64_t Kept(uint64_t at_two_threads, uint64_t each) {
+  return (at_two_threads + each * (std::max(2u, std::thread::hardware_concurrency()) - 2)) << 20;
+}
+uint64_t MemoryKept() { return Kept(16, 1); }
+uint64_t AddressesKept() { return Kept(64, 16); }
 
 void LimitTo(uint64_t limit, uint64_t used, uint64_t kept, const std::string& whose, Device::Available* available) {
   const uint64_t taken = used + kept, left = limit > taken ? limit - taken : 0;
@@ -175,7 +181,7 @@ void LimitByGroup(const std::string& folder, const char* limit_file, const char*
   if (!ReadNumber(folder + "/" + limit_file, &limit) || !ReadNumber(folder + "/" + used_file, &used)) return;
   if (limit >= (1ull << 60)) return;  // version 1's way of saying "no limit"
   used -= std::min(used, CacheThatGivesWay(folder + "/memory.stat"));
-  LimitTo(limit, used, kMemoryKept, "the container's limit", available);
+  LimitTo(limit, used, MemoryKept(), "the container's limit", available);
 }
 
 // What `ulimit` leaves.
@@ -187,7 +193,7 @@ void LimitByProcess(Kind kind, const std::string& used_field, const char* whose,
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
     if (line.rfind(used_field, 0) == 0) used = std::strtoull(line.c_str() + used_field.size(), nullptr, 10) * 1024;
-  LimitTo(limit.rlim_cur, used, kAddressesKept, whose, available);
+  LimitTo(limit.rlim_cur, used, AddressesKept(), whose, available);
 }
 
 }  // namespace

@@ -155,11 +155,8 @@ Status Executor::Start(Purpose purpose) {
   context.train = train;
   context.bound = &bound_[static_cast<size_t>(program - schedule_.programs.data())];
   std::map<std::pair<int32_t, LaneKind>, int> seen;
-  size_t longest = 0;
-  for (const Lane& lane : program->lanes) {
+  for (const Lane& lane : program->lanes)
     context.threads.push_back(threads_.at({lane.device, lane.kind, seen[{lane.device, lane.kind}]++}).get());
-    longest = std::max(longest, lane.instructions.size());
-  }
   context.parameters = &parameters_;
   context.records = Ring(program->record >= 0 || train == nullptr ? program->record : train->record);
   context.records_host = Ring(program->record_host >= 0 || train == nullptr ? program->record_host : train->record_host);
@@ -168,7 +165,7 @@ Status Executor::Start(Purpose purpose) {
   context.step = step_;
   context.chaos = options_.chaos;
   context.saturated = &saturated_;
-  context.trace_events = options_.trace_iterations * static_cast<int64_t>(longest);
+  context.trace_iterations = options_.trace_iterations;
   run_ = std::make_unique<ProgramRun>(std::move(context));
   return Status();
 }

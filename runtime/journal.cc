@@ -190,7 +190,7 @@ Result<EvaluationRecord> Journal::Best() const {
 }
 
 Result<int64_t> Journal::StepAt(const std::string& at) const {
-  if (at == "end" || at == "-1") return steps.steps();
+  if (at == "end") return steps.steps();
   if (at == "best") {
     ZO2_ASSIGN(const EvaluationRecord best, Best());
     return best.step;

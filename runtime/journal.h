@@ -70,7 +70,7 @@ struct Journal {
   static Result<Journal> Read(const std::string& path);
   // The best evaluation by the metric and on the data of the last one; kInvalid when there is none.
   Result<EvaluationRecord> Best() const;
-  // The step that --at means: a number, "best", or "end" (or -1). kInvalid where there is no such step.
+  // The step that --at means: a number, "best", or "end". kInvalid where there is no such step.
   Result<int64_t> StepAt(const std::string& at) const;
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/masters.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -62,9 +63,12 @@ Status LoadMasters(const WeightReader& read, Executor& executor, int threads) {
   std::mutex mutex;
   Status status;
   WorkerPool workers(direct ? std::max(1, threads) : 1);
+  std::atomic<bool> failed{false};
   workers.Run(static_cast<int64_t>(blocks.size()), [&](int64_t i) {
+    if (failed.load(std::memory_order_relaxed)) return;
     Status loaded = load(blocks[static_cast<size_t>(i)]);
     std::lock_guard<std::mutex> lock(mutex);
+    if (!loaded.ok()) failed = true;
     if (status.ok() && !loaded.ok()) status = std::move(loaded);
   });
   return status;

@@ -44,7 +44,7 @@ class MetricsWriter {
 
 // Makes the file of a run that goes on at step log.steps() agree with its journal, so that it has every step once: torn
 // lines and lines of steps that the journal does not have go, steps that it lacks come from the journal ("seconds"
-// null). The evaluation of its last step stays if the journal has it (`evaluated`); otherwise it is made again. A file
+// null). The evaluation of its last step stays (`evaluated`) unless it will be made again. A file
 // that agrees already is left alone, and so is what is no regular file.
 Status MendMetrics(const std::string& path, const StepLog& log, bool evaluated);
 

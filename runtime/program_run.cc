@@ -25,7 +25,7 @@ ProgramRun::ProgramRun(Context context)
     lanes_.push_back(std::make_unique<LaneState>());
     lanes_[l]->passed.Reset(static_cast<uint64_t>(context_.first) * bound.lanes[l].size());
     lanes_[l]->peak.assign(context_.schedule->arenas.size(), 0);
-    if (context_.trace_events > 0) trace_[l].reserve(static_cast<size_t>(context_.trace_events));
+    trace_[l].reserve(static_cast<size_t>(context_.trace_iterations) * bound.lanes[l].size());
   }
   if (context_.chaos.mode == ChaosMode::kPriority)
     turnstile_ = std::make_unique<Turnstile>(context_.chaos.seed, static_cast<int>(n));
@@ -130,7 +130,7 @@ void ProgramRun::RunLane(size_t l) {
       me.waiting.store(me.waiting.load(std::memory_order_relaxed) + start - begin, std::memory_order_relaxed);
       me.busy.store(me.busy.load(std::memory_order_relaxed) + now - start, std::memory_order_relaxed);
       me.instructions.store(me.instructions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-      if (trace_[l].size() < trace_[l].capacity())
+      if (iteration - context_.first < context_.trace_iterations)
         trace_[l].push_back({iteration, static_cast<int32_t>(index), begin, start, now});
       if (delays) delay.Sleep();
       me.passed.Signal(passed);

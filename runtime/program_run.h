@@ -49,7 +49,7 @@ class ProgramRun {
     int64_t first = 0;                  // first iteration
     int64_t step = 0;                   // programs other than train: the run's step
     ChaosOptions chaos;
-    int64_t trace_events = 0;           // per lane, 0 = no trace
+    int64_t trace_iterations = 0;       // from the first, whose events are kept
     uint64_t* saturated = nullptr;      // see PrepareJob
   };
   explicit ProgramRun(Context context);

@@ -56,7 +56,8 @@ void Describe(const PrepareJob& job, const Segment& segment, std::span<const ker
   constexpr int64_t kPartElements = 1 << 15;
   const int64_t elements = (args.row_end - args.row_begin) * width;
   const int64_t parts = std::clamp<int64_t>(elements / kPartElements, 1, 4 * threads);
-  out->parts = static_cast<int>(parts == 1 ? 1 : (parts + threads - 1) / threads * threads);  // as many for each
+  // As many for each thread, where each has some.
+  out->parts = static_cast<int>(threads == 1 ? 1 : parts < threads ? parts : (parts + threads - 1) / threads * threads);
 }
 
 }  // namespace

@@ -63,9 +63,7 @@ class Loop {
   bool Over() const { return divergence_.Room() == 0 || best_.Over(options_.patience); }
   // At this step, and not made yet.
   bool EvaluationDue() const {
-    const int64_t step = executor_.step();
-    return hooks_.eval_fill && options_.eval_every > 0 && best_.last_step() != step &&
-           (step % options_.eval_every == 0 || step >= options_.steps);
+    return hooks_.eval_fill && zo2::EvaluationDue(options_, executor_.step(), best_.last_step());
   }
   // What came before the first step.
   void Remember() {
@@ -186,6 +184,10 @@ double StepLoss(const StepRecord& record) {
   double sum = 0;
   for (uint32_t i = 0; i < record.q; ++i) sum += 0.5 * (record.loss_plus()[i] + record.loss_minus()[i]);
   return sum / record.q;
+}
+
+bool EvaluationDue(const TrainOptions& options, int64_t step, int64_t last) {
+  return options.eval_every > 0 && last != step && (step % options.eval_every == 0 || step >= options.steps);
 }
 
 Result<TrainSummary> Train(Executor& executor, const TrainOptions& options, const TrainHooks& hooks) {

@@ -69,6 +69,9 @@ struct TrainSummary {
   BestEvaluation best;         // of the whole run
 };
 
+// Whether an evaluation is to be made after `step` steps, the last one having been after `last` (-1: none).
+bool EvaluationDue(const TrainOptions& options, int64_t step, int64_t last);
+
 // From executor.step() to options.steps. Whatever ends it early, an error apart, the masters are flushed and a snapshot
 // is made. A run that diverges is kInvalid, after that too. A past that ends a run ends it here before any step.
 Result<TrainSummary> Train(Executor& executor, const TrainOptions& options, const TrainHooks& hooks);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 8 << 20;
 // Of weights that are read side by side: stays in the second-level cache until it has been used. A transposed weight's
-// rows are better read together, so not fewer than some.
+// rows are better read together, so not fewer than some, as long as they are no more than a block.
 constexpr int64_t kSmallBlockBytes = 256 << 10, kSmallBlockRows = 64;
 
 const PlanWeight& At(const Schedule& schedule, int32_t weight) { return schedule.weights[static_cast<size_t>(weight)]; }
@@ -38,7 +38,8 @@ Status ForEachRows(const Schedule& schedule, int32_t w, int64_t block_bytes, int
   const PlanWeight& weight = At(schedule, w);
   const int64_t row_bytes = weight.cols() * SizeOf(weight.components[0].storage);
   if (row_bytes == 0) return Status();
-  const int64_t step = std::max(least_rows, block_bytes / row_bytes);
+  const int64_t step = std::max<int64_t>(
+      1, std::min(std::max(least_rows, block_bytes / row_bytes), kBlockBytes / row_bytes));
   std::vector<std::byte> block;
   for (int64_t row = 0; row < weight.rows(); row += step) {
     const int64_t end = std::min(weight.rows(), row + step);

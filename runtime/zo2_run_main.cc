@@ -186,7 +186,7 @@ int Main(int argc, char** argv) {
                 [&] { return RunShares(shares); });
   AddJournalFlags(sub, &shares);
   Add(sub, kWhat, "--last", &shares.last, "steps before --at whose updates are looked at");
-  Add(sub, kWhat, "--elements", &shares.elements, "of each weight that are looked at, at most");
+  Add(sub, kWhat, "--elements", &shares.elements, "of each weight that are looked at, about: whole rows");
   Add(sub, kFiles, "--json", &shares.json, "the table as one JSON object");
   AddProfile(
       command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }),

@@ -24,6 +24,10 @@ constexpr bool IsFloat(DType t) { return t == DType::kF32 || t == DType::kBF16 |
 // "f32", "bf16", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "bool".
 std::string_view Name(DType t);
 std::optional<DType> ParseDType(std::string_view name);
+// The bits of a float in 16 bits, to nearest even; what is too large becomes infinite, a NaN stays one. Kernels have
+// their own (runtime/kernels/noise_core.h), which devices run too.
+uint16_t ToBF16(float value);
+uint16_t ToF16(float value);
 
 }  // namespace zo2
 

@@ -178,10 +178,16 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
     RemoveUnfinished(path);
-    file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
-    file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file.fd_ >= 0)
-      (void)::flock(file.fd_, LOCK_EX | LOCK_NB);  // until it is closed: see RemoveUnfinished
+    for (int tries = 0; tries < 10; ++tries) {
+      file.temporary_ = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
+      file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (file.fd_ < 0) break;
+      // Locked until it is closed: see RemoveUnfinished, which another process may have called in between.
+      const bool others = ::flock(file.fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+      if (!others && ::fstat(file.fd_, &info) == 0 && info.st_nlink > 0) break;
+      ::close(std::exchange(file.fd_, -1));
+      errno = EBUSY;
+    }
   }
   if (file.fd_ < 0) return Failed("create", path);
   return file;

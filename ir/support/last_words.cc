@@ -67,7 +67,7 @@ void OnBusError(int signal_number, siginfo_t* info, void*) {
     Say(Code::kInternal, "a bug of ours: ", e.what());
   } catch (...) {
   }
-  Say(Code::kInternal, "a bug of ours: ended without an error");
+  Say(Code::kInternal, "a bug of ours: ended by no error that it knows");
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace zo2 {
 void InstallLastWords(const char* program);
 
 // Of MappedFile: a read of [data, data + size) that fails names `path`. Returns a ticket for ForgetMap; -1
-// when too many files are mapped, then the sentence does without the name.
+// when too many files are mapped: then that read ends in the bare signal.
 int NameMap(const void* data, size_t size, const std::string& path);
 void ForgetMap(int ticket);
 

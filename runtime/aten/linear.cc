@@ -16,6 +16,8 @@ Status Linear(const KernelCall& call) {
   if (w.dtype != x.dtype && !rounds)
     return Internal("linear: the kernels multiply equal dtypes, or f32 by bf16, not ", ToString(x), " by ",
                     ToString(w));
+  if (const TensorView* bias = Optional(call, 2); rounds && bias != nullptr && bias->dtype != DType::kF32)
+    return Internal("linear: a product of f32 by bf16 adds a bias in f32, not ", ToString(*bias));
   ZO2_ASSIGN(const Rows xr, AsRows(x));
   ZO2_ASSIGN(const Rows wr, AsRows(w));
   ZO2_ASSIGN(const Rows yr, AsRows(y));

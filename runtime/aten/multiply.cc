@@ -52,7 +52,7 @@ void MultiplyBf16(const MatrixProduct& p, const KernelCall& call) {
   MultiplyPieces<uint16_t>(
       p, call, GetSimd().dot_bf16,
       [&](int64_t m, int64_t n, const uint16_t* x, const uint16_t* w, const float* bias, float* y) {
-        GetSimd().outer_bf16({m, n, p.k, x, p.x_stride, w, p.w_stride, bias, y, p.y_stride});
+        GetSimd().outer_bf16({m, n, p.k, x, p.x_stride, 1, w, p.w_stride, bias, y, p.y_stride, false});
       });
 }
 

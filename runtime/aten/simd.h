@@ -1,4 +1,5 @@
-// The loops that are compiled once per instruction set: f32 (products of bf16 too), on the calling thread, no memory but the stack.
+// The loops that are compiled once per instruction set: f32 (and products of bf16), on the calling thread, no memory but
+// the stack.
 //
 // An element's bits are a fixed sequence of operations, whatever its place in a vector, the length of the
 // vectors, the piece of work it is in or its address; AVX2 and AVX-512 agree. Where there is no FMA, products
@@ -15,56 +16,42 @@
 
 namespace zo2::aten {
 
+// Products of f32 operands, or of bf16 ones (Element: their bits), which are summed in f32 by the steps of
+// simd_gemm_bf16.h.
+
 // c[m, n] = a[m, k] b[n, k]^T + bias[n]; rows of a, b and c are dense, lda, ldb and ldc elements apart. The
-// sum over k runs in 16 lanes, blocks of 1024.
-struct DotJob {
+// sum over k runs in 16 lanes (of bf16: of pairs), blocks of 1024 (2048).
+template <typename Element>
+struct DotOf {
   int64_t m, n, k;
-  const float* a;
+  const Element* a;
   int64_t lda;
-  const float* b;
+  const Element* b;
   int64_t ldb;
   const float* bias;  // nullptr: none
   float* c;
   int64_t ldc;
 };
+using DotJob = DotOf<float>;
+using DotBf16Job = DotOf<uint16_t>;
 
 // c[m, n] = a[m, k] b[k, n] + bias[n], or c + a b where `accumulate`; element (i, p) of a is a[i * a_row + p
-// * a_column]. The sum over k runs in order, blocks of 256.
-struct OuterJob {
+// * a_column]. The sum over k runs in order (of bf16: pair after pair), blocks of 256 (512). Of bf16 a_column is
+// 1, and where k is odd rows of a have a zero more.
+template <typename Element>
+struct OuterOf {
   int64_t m, n, k;
-  const float* a;
+  const Element* a;
   int64_t a_row, a_column;
-  const float* b;
+  const Element* b;
   int64_t ldb;
   const float* bias;  // nullptr: none
   float* c;
   int64_t ldc;
   bool accumulate;
 };
-
-// The same products of bf16 operands, summed in f32 by the steps of simd_gemm_bf16.h. c[m, n] = a[m, k] b[n, k]^T +
-// bias[n]: in 16 lanes of pairs, blocks of 2048 of k.
-struct DotBf16Job {
-  int64_t m, n, k;
-  const uint16_t* a;
-  int64_t lda;
-  const uint16_t* b;
-  int64_t ldb;
-  const float* bias;  // nullptr: none
-  float* c;
-  int64_t ldc;
-};
-// c[m, n] = a[m, k] b[k, n] + bias[n]: pair after pair, blocks of 512 of k. Where k is odd, rows of a have a zero more.
-struct OuterBf16Job {
-  int64_t m, n, k;
-  const uint16_t* a;
-  int64_t lda;
-  const uint16_t* b;
-  int64_t ldb;
-  const float* bias;  // nullptr: none
-  float* c;
-  int64_t ldc;
-};
+using OuterJob = OuterOf<float>;
+using OuterBf16Job = OuterOf<uint16_t>;
 
 // One step of a softmax that runs down columns: scores[keys, width] become e^(scale * score + added[key] -
 // maximum) under the running maximum of their column; sum is that of all steps so far, and factor is what

@@ -101,36 +101,58 @@ constexpr int kDotRows = 1, kDotColumns = 2;
 constexpr int kOuterRows = 2, kOuterVectors = 1;
 #endif
 
-constexpr int64_t kDotDepth = 1024;     // of k at a time: a tile's operands fit into the first-level cache
 constexpr int64_t kDotBlockRows = 128;  // rows of a that stay in the second-level cache
-constexpr int64_t kOuterDepth = 256;    // of k at a time: b's panel fits into the second-level cache
+
+// What a product is made of where its operands are f32. A register holds kStep elements along k (Dot), or
+// kLanes columns of kOuterStep rows of b (Outer).
+struct OperandsF32 {
+  using Element = float;
+  using Register = Reg;
+  static constexpr int64_t kStep = kLanes;
+  static constexpr int64_t kDotDepth = 1024;  // of k at a time: a tile's operands fit into the first-level cache
+  static ZO2_INLINE Reg LoadA(const float* p) { return LoadReg(p); }
+  static ZO2_INLINE Reg LoadA(const float* p, int64_t n) { return LoadReg(p, n); }
+  // sum + a b, lane by lane.
+  static ZO2_INLINE Reg AddProducts(const Reg& a, const Reg& b, const Reg& sum) { return Fma(a, b, sum); }
+
+  using Panel = float;  // a lane of a panel's row
+  static constexpr int64_t kOuterStep = 1;
+  static constexpr int64_t kOuterDepth = 256;  // of k at a time: b's panel fits into the second-level cache
+  static ZO2_INLINE Reg LoadPanel(const float* p) { return LoadReg(p); }
+  static ZO2_INLINE Reg SplatA(const float* a) { return SplatReg(*a); }
+  // A panel's row from the first n > 0 columns, at most kLanes, of b's row; one row of `left` that are left.
+  static ZO2_INLINE void Pack(float* to, const float* b, int64_t, int64_t, int64_t n) {
+    StoreReg(to, n >= kLanes ? LoadReg(b) : LoadReg(b, n));
+  }
+};
 
 // c[Rows, columns], columns <= kDotColumns: for those that are missing the first one is computed again.
-template <int Rows>
-ZO2_INLINE void DotTile(const DotJob& j, int64_t row, int64_t column, int64_t columns, int64_t k0,
+template <typename T, int Rows>
+ZO2_INLINE void DotTile(const DotOf<typename T::Element>& j, int64_t row, int64_t column, int64_t columns, int64_t k0,
                         int64_t k) {
-  const float* a[Rows];
-  const float* b[kDotColumns];
+  using Element = typename T::Element;
+  const Element* a[Rows];
+  const Element* b[kDotColumns];
   ZO2_UNROLL for (int i = 0; i < Rows; ++i) a[i] = j.a + (row + i) * j.lda + k0;
   ZO2_UNROLL for (int i = 0; i < kDotColumns; ++i) b[i] = j.b + (column + (i < columns ? i : 0)) * j.ldb + k0;
   Reg sums[Rows][kDotColumns];
   ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) sums[i][q] =
       Zero();
   const auto step = [&](int64_t p, auto load) __attribute__((always_inline)) {
-    Reg x[Rows];
+    typename T::Register x[Rows];
     ZO2_UNROLL for (int i = 0; i < Rows; ++i) x[i] = load(a[i] + p);
     ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) {
-      const Reg w = load(b[q] + p);
-      ZO2_UNROLL for (int i = 0; i < Rows; ++i) sums[i][q] = Fma(x[i], w, sums[i][q]);
+      const typename T::Register w = load(b[q] + p);
+      ZO2_UNROLL for (int i = 0; i < Rows; ++i) sums[i][q] = T::AddProducts(x[i], w, sums[i][q]);
     }
   };
   int64_t p = 0;
-  for (; p + kLanes <= k; p += kLanes)
+  for (; p + T::kStep <= k; p += T::kStep)
     step(
-        p, [](const float* from) __attribute__((always_inline)) { return LoadReg(from); });
+        p, [](const Element* from) __attribute__((always_inline)) { return T::LoadA(from); });
   if (p < k)
     step(
-        p, [n = k - p](const float* from) __attribute__((always_inline)) { return LoadReg(from, n); });
+        p, [n = k - p](const Element* from) __attribute__((always_inline)) { return T::LoadA(from, n); });
   ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) {
     float s[4];
     SumLanes(sums[0][q], Rows > 1 ? sums[1 % Rows][q] : Zero(), Rows > 2 ? sums[2 % Rows][q] : Zero(),
@@ -143,36 +165,39 @@ ZO2_INLINE void DotTile(const DotJob& j, int64_t row, int64_t column, int64_t co
   }
 }
 
-void Dot(const DotJob& j) {
+// noinline: bf16 changes the mode of arithmetic around it.
+template <typename T>
+__attribute__((noinline)) void RunDot(const DotOf<typename T::Element>& j) {
   for (int64_t top = 0; top < j.m; top += kDotBlockRows) {
     const int64_t bottom = Least(j.m, top + kDotBlockRows);
     int64_t k0 = 0;
     do {  // once where k is 0: c is the bias then
-      const int64_t k = Least(kDotDepth, j.k - k0);
+      const int64_t k = Least(T::kDotDepth, j.k - k0);
       for (int64_t column = 0; column < j.n; column += kDotColumns) {
         const int64_t columns = Least(kDotColumns, j.n - column);
         int64_t row = top;
-        for (; row + kDotRows <= bottom; row += kDotRows) DotTile<kDotRows>(j, row, column, columns, k0, k);
-        for (; row < bottom; ++row) DotTile<1>(j, row, column, columns, k0, k);
+        for (; row + kDotRows <= bottom; row += kDotRows) DotTile<T, kDotRows>(j, row, column, columns, k0, k);
+        for (; row < bottom; ++row) DotTile<T, 1>(j, row, column, columns, k0, k);
       }
-      k0 += kDotDepth;
+      k0 += T::kDotDepth;
     } while (k0 < j.k);
   }
 }
 
 // c[Rows, columns] += a[Rows, k] panel[k, 16 Vectors], columns <= 16 Vectors.
-template <int Rows, int Vectors>
-ZO2_INLINE void OuterTile(const OuterJob& j, const float* panel, int64_t row, int64_t column, int64_t columns,
-                          int64_t k0, int64_t k) {
-  const float* a = j.a + row * j.a_row + k0 * j.a_column;
+template <typename T, int Rows, int Vectors>
+ZO2_INLINE void OuterTile(const OuterOf<typename T::Element>& j, const typename T::Panel* panel, int64_t row,
+                          int64_t column, int64_t columns, int64_t k0, int64_t k) {
+  const typename T::Element* a = j.a + row * j.a_row + k0 * j.a_column;
   Reg sums[Rows][Vectors];
   ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = Zero();
-  for (int64_t p = 0; p < k; ++p) {
-    Reg b[Vectors];
-    ZO2_UNROLL for (int v = 0; v < Vectors; ++v) b[v] = LoadReg(panel + p * kLanes * Vectors + kLanes * v);
+  for (int64_t p = 0; p < k; p += T::kOuterStep) {
+    typename T::Register b[Vectors];
+    ZO2_UNROLL for (int v = 0; v < Vectors; ++v) b[v] =
+        T::LoadPanel(panel + (p / T::kOuterStep * Vectors + v) * kLanes);
     ZO2_UNROLL for (int i = 0; i < Rows; ++i) {
-      const Reg x = SplatReg(a[i * j.a_row + p * j.a_column]);
-      ZO2_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = Fma(x, b[v], sums[i][v]);
+      const typename T::Register x = T::SplatA(a + i * j.a_row + p * j.a_column);
+      ZO2_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = T::AddProducts(x, b[v], sums[i][v]);
     }
   }
   ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int v = 0; v < Vectors; ++v) {
@@ -189,42 +214,44 @@ ZO2_INLINE void OuterTile(const OuterJob& j, const float* panel, int64_t row, in
   }
 }
 
-template <int Vectors>
-void OuterPanel(const OuterJob& j, int64_t column, int64_t columns) {
-  alignas(64) float panel[kOuterDepth * kLanes * Vectors];
+template <typename T, int Vectors>
+void OuterPanel(const OuterOf<typename T::Element>& j, int64_t column, int64_t columns) {
+  alignas(64) typename T::Panel panel[T::kOuterDepth / T::kOuterStep * kLanes * Vectors];
   int64_t k0 = 0;
   do {
-    const int64_t k = Least(kOuterDepth, j.k - k0);
-    for (int64_t p = 0; p < k; ++p) {  // b's rows lie far apart: bring those of the panel together
-      const float* from = j.b + (k0 + p) * j.ldb + column;
-      ZO2_UNROLL for (int v = 0; v < Vectors; ++v) {
-        const int64_t n = columns - kLanes * v;
-        StoreReg(panel + p * kLanes * Vectors + kLanes * v,
-                 n >= kLanes ? LoadReg(from + kLanes * v) : LoadReg(from + kLanes * v, n));
-      }
+    const int64_t k = Least(T::kOuterDepth, j.k - k0);
+    for (int64_t p = 0; p < k; p += T::kOuterStep) {  // b's rows lie far apart: bring those of the panel together
+      const typename T::Element* from = j.b + (k0 + p) * j.ldb + column;
+      ZO2_UNROLL for (int v = 0; v < Vectors; ++v)
+          T::Pack(panel + (p / T::kOuterStep * Vectors + v) * kLanes, from + kLanes * v, j.ldb, k - p,
+                  columns - kLanes * v);
     }
     int64_t row = 0;
     for (; row + kOuterRows <= j.m; row += kOuterRows)
-      OuterTile<kOuterRows, Vectors>(j, panel, row, column, columns, k0, k);
-    for (; row + 2 <= j.m; row += 2) OuterTile<2, Vectors>(j, panel, row, column, columns, k0, k);
-    for (; row < j.m; ++row) OuterTile<1, Vectors>(j, panel, row, column, columns, k0, k);
-    k0 += kOuterDepth;
+      OuterTile<T, kOuterRows, Vectors>(j, panel, row, column, columns, k0, k);
+    for (; row + 2 <= j.m; row += 2) OuterTile<T, 2, Vectors>(j, panel, row, column, columns, k0, k);
+    for (; row < j.m; ++row) OuterTile<T, 1, Vectors>(j, panel, row, column, columns, k0, k);
+    k0 += T::kOuterDepth;
   } while (k0 < j.k);
 }
 
-void Outer(const OuterJob& j) {
+template <typename T>
+__attribute__((noinline)) void RunOuter(const OuterOf<typename T::Element>& j) {
   constexpr int64_t kWide = kLanes * kOuterVectors;
   int64_t column = 0;
-  for (; column + kWide <= j.n; column += kWide) OuterPanel<kOuterVectors>(j, column, kWide);
+  for (; column + kWide <= j.n; column += kWide) OuterPanel<T, kOuterVectors>(j, column, kWide);
   const int64_t columns = j.n - column;
   if (columns <= 0) return;
   if constexpr (kOuterVectors > 1) {
-    if (columns > 3 * kLanes) return OuterPanel<4>(j, column, columns);
-    if (columns > 2 * kLanes) return OuterPanel<3>(j, column, columns);
-    if (columns > kLanes) return OuterPanel<2>(j, column, columns);
+    if (columns > 3 * kLanes) return OuterPanel<T, 4>(j, column, columns);
+    if (columns > 2 * kLanes) return OuterPanel<T, 3>(j, column, columns);
+    if (columns > kLanes) return OuterPanel<T, 2>(j, column, columns);
   }
-  OuterPanel<1>(j, column, columns);
+  OuterPanel<T, 1>(j, column, columns);
 }
+
+void Dot(const DotJob& j) { RunDot<OperandsF32>(j); }
+void Outer(const OuterJob& j) { RunOuter<OperandsF32>(j); }
 
 }  // namespace
 }  // namespace zo2::aten

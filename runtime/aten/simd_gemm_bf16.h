@@ -56,7 +56,7 @@ ZO2_INLINE Pairs SplatPair(const uint16_t* p) {
   return r;
 }
 
-ZO2_INLINE Reg AddProducts(const Pairs& a, const Pairs& b, const Reg& sum) {
+ZO2_INLINE Reg AddPairs(const Pairs& a, const Pairs& b, const Reg& sum) {
   Reg r;
 #if defined(ZO2_SIMD_DPBF16)
   r.v[0] = reinterpret_cast<V>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum.v[0]), reinterpret_cast<__m512bh>(a.v[0]),
@@ -68,92 +68,6 @@ ZO2_INLINE Reg AddProducts(const Pairs& a, const Pairs& b, const Reg& sum) {
   }
 #endif
   return r;
-}
-
-constexpr int64_t kDotBf16Depth = 2048;   // of k at a time, as kDotDepth of f32
-constexpr int64_t kOuterBf16Depth = 512;  // as kOuterDepth
-
-template <int Rows>
-ZO2_INLINE void DotBf16Tile(const DotBf16Job& j, int64_t row, int64_t column, int64_t columns, int64_t k0,
-                            int64_t k) {
-  const uint16_t* a[Rows];
-  const uint16_t* b[kDotColumns];
-  ZO2_UNROLL for (int i = 0; i < Rows; ++i) a[i] = j.a + (row + i) * j.lda + k0;
-  ZO2_UNROLL for (int i = 0; i < kDotColumns; ++i) b[i] = j.b + (column + (i < columns ? i : 0)) * j.ldb + k0;
-  Reg sums[Rows][kDotColumns];
-  ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) sums[i][q] =
-      Zero();
-  const auto step = [&](int64_t p, auto load) __attribute__((always_inline)) {
-    Pairs x[Rows];
-    ZO2_UNROLL for (int i = 0; i < Rows; ++i) x[i] = load(a[i] + p);
-    ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) {
-      const Pairs w = load(b[q] + p);
-      ZO2_UNROLL for (int i = 0; i < Rows; ++i) sums[i][q] = AddProducts(x[i], w, sums[i][q]);
-    }
-  };
-  int64_t p = 0;
-  for (; p + kPairLanes <= k; p += kPairLanes)
-    step(
-        p, [](const uint16_t* from) __attribute__((always_inline)) { return LoadPairs(from); });
-  if (p < k)
-    step(
-        p, [n = k - p](const uint16_t* from) __attribute__((always_inline)) { return LoadPairs(from, n); });
-  ZO2_UNROLL for (int q = 0; q < kDotColumns; ++q) {
-    float s[4];
-    SumLanes(sums[0][q], Rows > 1 ? sums[1 % Rows][q] : Zero(), Rows > 2 ? sums[2 % Rows][q] : Zero(),
-             Rows > 3 ? sums[3 % Rows][q] : Zero(), s);
-    if (q >= columns) continue;
-    ZO2_UNROLL for (int i = 0; i < Rows; ++i) {
-      float* c = j.c + (row + i) * j.ldc + column + q;
-      *c = (k0 > 0 ? *c : j.bias != nullptr ? j.bias[column + q] : 0.0f) + s[i];
-    }
-  }
-}
-
-__attribute__((noinline)) void DotBf16Flushing(const DotBf16Job& j) {
-  for (int64_t top = 0; top < j.m; top += kDotBlockRows) {
-    const int64_t bottom = Least(j.m, top + kDotBlockRows);
-    int64_t k0 = 0;
-    do {  // once where k is 0: c is the bias then
-      const int64_t k = Least(kDotBf16Depth, j.k - k0);
-      for (int64_t column = 0; column < j.n; column += kDotColumns) {
-        const int64_t columns = Least(kDotColumns, j.n - column);
-        int64_t row = top;
-        for (; row + kDotRows <= bottom; row += kDotRows)
-          DotBf16Tile<kDotRows>(j, row, column, columns, k0, k);
-        for (; row < bottom; ++row) DotBf16Tile<1>(j, row, column, columns, k0, k);
-      }
-      k0 += kDotBf16Depth;
-    } while (k0 < j.k);
-  }
-}
-
-// c[Rows, columns] += a[Rows, k] panel, whose rows hold pairs of b's rows side by side.
-template <int Rows, int Vectors>
-ZO2_INLINE void OuterBf16Tile(const OuterBf16Job& j, const uint32_t* panel, int64_t row, int64_t column,
-                              int64_t columns, int64_t k0, int64_t k) {
-  const uint16_t* a = j.a + row * j.lda + k0;
-  Reg sums[Rows][Vectors];
-  ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = Zero();
-  for (int64_t p = 0; p < k; p += 2) {  // a's rows are padded to pairs
-    Pairs b[Vectors];
-    ZO2_UNROLL for (int v = 0; v < Vectors; ++v) b[v] =
-        LoadPairs(panel + (p / 2 * Vectors + v) * kLanes);
-    ZO2_UNROLL for (int i = 0; i < Rows; ++i) {
-      const Pairs x = SplatPair(a + i * j.lda + p);
-      ZO2_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = AddProducts(x, b[v], sums[i][v]);
-    }
-  }
-  ZO2_UNROLL for (int i = 0; i < Rows; ++i) ZO2_UNROLL for (int v = 0; v < Vectors; ++v) {
-    const int64_t n = Least(kLanes, columns - kLanes * v);
-    float* c = j.c + (row + i) * j.ldc + column + kLanes * v;
-    const float* start = k0 > 0 ? c : j.bias != nullptr ? j.bias + column + kLanes * v : nullptr;
-    if (n == kLanes) {
-      StoreReg(c, Add(start != nullptr ? LoadReg(start) : Zero(), sums[i][v]));
-    } else {
-      StoreReg(c, Add(start != nullptr ? LoadReg(start, n) : Zero(), sums[i][v]), n);
-    }
-  }
 }
 
 typedef uint16_t Vh __attribute__((vector_size(2 * kWidth)));
@@ -177,49 +91,33 @@ ZO2_INLINE void StorePairs(uint32_t* to, const uint16_t* even, const uint16_t* o
   }
 }
 
-template <int Vectors>
-void OuterBf16Panel(const OuterBf16Job& j, int64_t column, int64_t columns) {
-  alignas(64) uint32_t panel[kOuterBf16Depth / 2 * kLanes * Vectors];
-  int64_t k0 = 0;
-  do {
-    const int64_t k = Least(kOuterBf16Depth, j.k - k0);
-    for (int64_t p = 0; p < k; p += 2) {
-      const uint16_t* even = j.b + (k0 + p) * j.ldb + column;
-      const uint16_t* odd = p + 1 < k ? even + j.ldb : nullptr;
-      ZO2_UNROLL for (int v = 0; v < Vectors; ++v)
-          StorePairs(panel + (p / 2 * Vectors + v) * kLanes, even + kLanes * v,
-                     odd != nullptr ? odd + kLanes * v : nullptr, Least(kLanes, columns - kLanes * v));
-    }
-    int64_t row = 0;
-    for (; row + kOuterRows <= j.m; row += kOuterRows)
-      OuterBf16Tile<kOuterRows, Vectors>(j, panel, row, column, columns, k0, k);
-    for (; row + 2 <= j.m; row += 2) OuterBf16Tile<2, Vectors>(j, panel, row, column, columns, k0, k);
-    for (; row < j.m; ++row) OuterBf16Tile<1, Vectors>(j, panel, row, column, columns, k0, k);
-    k0 += kOuterBf16Depth;
-  } while (k0 < j.k);
-}
+// OperandsF32 of simd_gemm.h for bf16.
+struct OperandsBf16 {
+  using Element = uint16_t;
+  using Register = Pairs;
+  static constexpr int64_t kStep = kPairLanes;
+  static constexpr int64_t kDotDepth = 2048;
+  static ZO2_INLINE Pairs LoadA(const uint16_t* p) { return LoadPairs(p); }
+  static ZO2_INLINE Pairs LoadA(const uint16_t* p, int64_t n) { return LoadPairs(p, n); }
+  static ZO2_INLINE Reg AddProducts(const Pairs& a, const Pairs& b, const Reg& sum) { return AddPairs(a, b, sum); }
 
-__attribute__((noinline)) void OuterBf16Flushing(const OuterBf16Job& j) {
-  constexpr int64_t kWide = kLanes * kOuterVectors;
-  int64_t column = 0;
-  for (; column + kWide <= j.n; column += kWide) OuterBf16Panel<kOuterVectors>(j, column, kWide);
-  const int64_t columns = j.n - column;
-  if (columns <= 0) return;
-  if constexpr (kOuterVectors > 1) {
-    if (columns > 3 * kLanes) return OuterBf16Panel<4>(j, column, columns);
-    if (columns > 2 * kLanes) return OuterBf16Panel<3>(j, column, columns);
-    if (columns > kLanes) return OuterBf16Panel<2>(j, column, columns);
+  using Panel = uint32_t;  // two rows of b side by side
+  static constexpr int64_t kOuterStep = 2;
+  static constexpr int64_t kOuterDepth = 512;
+  static ZO2_INLINE Pairs LoadPanel(const uint32_t* p) { return LoadPairs(p); }
+  static ZO2_INLINE Pairs SplatA(const uint16_t* a) { return SplatPair(a); }  // rows of a are padded to pairs
+  static ZO2_INLINE void Pack(uint32_t* to, const uint16_t* b, int64_t ldb, int64_t left, int64_t n) {
+    StorePairs(to, b, left > 1 ? b + ldb : nullptr, n);
   }
-  OuterBf16Panel<1>(j, column, columns);
-}
+};
 
 void DotBf16(const DotBf16Job& j) {
   const FlushSubnormals mode;
-  DotBf16Flushing(j);
+  RunDot<OperandsBf16>(j);
 }
 void OuterBf16(const OuterBf16Job& j) {
   const FlushSubnormals mode;
-  OuterBf16Flushing(j);
+  RunOuter<OperandsBf16>(j);
 }
 
 // To nearest even; a NaN stays one.

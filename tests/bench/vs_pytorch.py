@@ -1,9 +1,9 @@
 """A ZO step of ours beside one of plain PyTorch MeZO (in place), interleaved in one run.
 
-    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--q 1] [--rounds 5] [--steps 6] [--threads 2]
+    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--q 1] [--rounds 5] [--steps 6]
                   [--work DIR]
 
-The model has random weights and the published sizes; everything is resident, fp32, batch and threads are the same. Both
+The model has random weights and the published sizes; everything is resident, fp32, batch and threads (2) are the same. Both
 programs run in processes of their own, round after round in turn; a figure is the median over all rounds of a step's
 seconds, the first step of each process left out. Needs `make demo`'s Python environment (PyTorch, transformers).
 PyTorch's step is MeZO's usual one: +eps, forward, -2 eps, forward, +eps, update, each with normals drawn again from the
@@ -15,6 +15,7 @@ import argparse, json, os, re, resource, statistics, subprocess, sys, tempfile, 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get('ZO2_BUILD', os.path.join(ROOT, 'build'))
+THREADS = 2  # of the built-in machine that the plan is for
 SIZES = {'opt-125m': (768, 12, 12, 3072, 768), 'opt-350m': (1024, 24, 16, 4096, 512)}
 
 
@@ -117,14 +118,13 @@ def main():
     a.add_argument('--q', type=int, default=1)
     a.add_argument('--rounds', type=int, default=5)
     a.add_argument('--steps', type=int, default=6)
-    a.add_argument('--threads', type=int, default=2)
-    a.add_argument('--work')
+    a.add_argument('--work', help='folder that keeps model and data; what is there already is used')
     a.add_argument('--pytorch', action='store_true', help='used by itself')
     o = a.parse_args()
     os.environ['HF_HUB_OFFLINE'] = '1'
     os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
     if o.pytorch:
-        return pytorch(o.model, o.shape, o.q, o.steps, o.threads)
+        return pytorch(o.model, o.shape, o.q, o.steps, THREADS)
     work = o.work or tempfile.mkdtemp(prefix='zo2-bench-')
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, 'data.safetensors')):
@@ -136,14 +136,14 @@ def main():
     mine, theirs = {'step': [], 'forwards': [], 'peak': 0}, {'step': [], 'forwards': [], 'peak': 0}
     for _ in range(o.rounds):
         p = subprocess.run([sys.executable, '-W', 'ignore', os.path.abspath(__file__), '--pytorch', '--model', o.model, '--shape',
-                            o.shape, '--q', str(o.q), '--steps', str(o.steps), '--threads', str(o.threads)], check=True, stdout=subprocess.PIPE,
+                            o.shape, '--q', str(o.q), '--steps', str(o.steps + 1)], check=True, stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL, text=True)
         for total, one in ((theirs, json.loads(p.stdout.splitlines()[-1])), (mine, ours(work, o.steps))):
             for k in ('step', 'forwards'):
                 total[k] += one[k][1:] if total is theirs else one[k]
             total['peak'] = max(total['peak'], one['peak'])
     m, t = ({k: statistics.median(x[k]) for k in ('step', 'forwards')} for x in (mine, theirs))
-    print(f'{o.model} {o.shape}, q {o.q}, fp32, {o.threads} threads, medians of {len(mine["step"])} steps')
+    print(f'{o.model} {o.shape}, q {o.q}, fp32, {THREADS} threads, medians of {len(mine["step"])} steps')
     print(f'  PyTorch   step {t["step"]:.4f} s   forwards with loss {t["forwards"]:.4f} s   peak {theirs["peak"] / 2**20:.0f} MiB')
     print(f'  zo2-run   step {m["step"]:.4f} s   forwards with loss {m["forwards"]:.4f} s   peak {mine["peak"] / 2**20:.0f} MiB')
     print(f'  ratio     step {m["step"] / t["step"]:.3f}       forwards {m["forwards"] / t["forwards"]:.3f}       '

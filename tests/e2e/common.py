@@ -41,7 +41,7 @@ def metrics(path):
 
 
 def evaluation(plan, data, metrics_path, *flags):
-    """zo2-run eval: {"eval_loss": ..., ...}."""
+    """zo2-run eval: {"loss": ..., ...}."""
     run(RUN, 'eval', plan, '--data', data, '--metrics', metrics_path, '--quiet', *flags)
     return records(metrics_path)[-1]
 
@@ -161,7 +161,16 @@ def each(check, jobs):
 
 def named(jobs):
     """Those whose name contains an argument of the command line; all without arguments."""
-    return [j for j in jobs if not sys.argv[1:] or any(a in str(j) for a in sys.argv[1:])]
+    chosen = [j for j in jobs if not sys.argv[1:] or any(a in str(j) for a in sys.argv[1:])]
+    if sys.argv[1:] and not chosen:
+        print('nothing here is called', *sys.argv[1:])
+    return chosen
+
+
+def execute(command, env=ENVIRONMENT, prepare=None, timeout=900):
+    """(exit status, what it said); prepare: called in the new process first."""
+    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=env, timeout=timeout, preexec_fn=prepare)
+    return p.returncode, p.stderr
 
 
 def differences(got, want):

@@ -185,7 +185,7 @@ def usage_cases():
                INVALID, ('causal-lm', 'prediction'))
     for flags, says in ((('--storage', 'int8'), 'none of as-is, fp32, bf16 and fp16'), (('--compute', 'fp16'), 'fp32 or bf16'),
                         (('--storage-for', 'net'), 'REGEX=TYPE'), (('--storage-for', '(=bf16'), 'regular expression'),
-                        (('--storage-for', 'zzz=bf16'), 'matches no weight'),
+                        (('--storage-for', 'zzz=bf16'), 'matches none'),
                         (('--compute-for', 'bias=bf16'), 'matches no matrix'),
                         (('--compute', 'bf16', '--machine', 'h100-pcie5'), 'for CPUs')):
         yield Case(' '.join(flags), plan(*REGRESSOR, *flags), INVALID, (says,))

@@ -60,21 +60,13 @@ class Damage:
     def journals(self, everything):
         """The last records of a journal: the end is cut off at every byte, and every byte is flipped."""
         good = open(self.halfway.journal, 'rb').read()
-        ends = Journal(self.halfway.journal).ends
-        boundaries = self.boundaries(good)
-        places = range(ends[6], len(good))
+        journal = Journal(self.halfway.journal)
+        places = range(journal.ends[6], len(good))
         for at in places if everything else [*places[::19], len(good) - 1]:
-            torn = '' if at in boundaries else 'torn or damaged'
+            torn = '' if at in journal.boundaries else 'torn or damaged'
             self.case(f'cut at byte {at}', lambda h: (os.truncate(h.journal, at), self.recovered(h, torn)))
             self.case(f'flipped byte {at}',
                       lambda h: (rewrite(h.journal, flipped(good, at)), self.recovered(h, 'torn or damaged')))
-
-    def boundaries(self, data):
-        at, found = 20 + int.from_bytes(data[12:16], 'little'), []
-        while at < len(data):
-            found.append(at)
-            at += 8 + int.from_bytes(data[at:at + 4], 'little')
-        return found
 
     def snapshots(self):
         a, b = (lambda h: h.journal + '.snap-a'), (lambda h: h.journal + '.snap-b')

@@ -23,11 +23,6 @@ def faulty(folder, log=None, at=None, kind=''):
     return {**ENVIRONMENT, **found}
 
 
-def execute(command, env=ENVIRONMENT, timeout=120):
-    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=env, timeout=timeout)
-    return p.returncode, p.stderr
-
-
 def operations(log):
     """[(what, file)] in order; temporary files by the name they have for good."""
     lines = [line.split(' ') for line in open(log)]

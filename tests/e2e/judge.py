@@ -6,7 +6,7 @@ follow() lets the product train some steps; then, step by step from the base wei
   * evaluates the model at theta +- eps z in ONNX Runtime: each loss within a tolerance of the product's,
   * checks g = (l+ - l-) / 2 eps and the learning rate to the bit,
   * applies the product's own g in numpy, rounding as the plan says; in the end every weight must have the product's bits,
-and the evaluation of the tuned weights must agree with ONNX Runtime's."""
+and, of made models, the evaluation of the tuned weights must agree with ONNX Runtime's."""
 import dataclasses, json, os, struct
 import numpy as np
 from safetensors.numpy import load_file

@@ -19,12 +19,6 @@ DEVICE = 6
 ONE_LINE = re.compile(r'zo2-run: [^\n]+\n')
 
 
-def execute(command, prepare=None):
-    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=ENVIRONMENT, timeout=900,
-                       preexec_fn=prepare)
-    return p.returncode, p.stderr
-
-
 class Group:
     """A control group for memory below this process's own."""
 
@@ -56,7 +50,7 @@ class Group:
 
     def run(self, bytes_, command):
         self.limit(bytes_)
-        return execute(command, self.enter)
+        return execute(command, prepare=self.enter)
 
     def remove(self):
         for _ in range(100):
@@ -136,7 +130,7 @@ class Limits:
         """Far too large is refused in words; and whatever the limit, there is a sentence, not a crash."""
         large, bytes_ = self.plan('large', batch=1 << 15)
         for kind, name in ((resource.RLIMIT_AS, 'ulimit -v'), (resource.RLIMIT_DATA, 'ulimit -d')):
-            under = lambda limit: lambda command: execute(command, lambda: resource.setrlimit(kind, (limit, limit)))
+            under = lambda limit: lambda command: execute(command, prepare=lambda: resource.setrlimit(kind, (limit, limit)))
             limit = bytes_ - MIB  # more than the program itself takes
             assert limit > 1 << 30, limit
             print(' ', self.refused(self.attempt(under(limit), large, self.data), 'are left', name))

@@ -10,9 +10,9 @@
 //     kill-later:MICROSECONDS  the operation is done; SIGKILL so long after it, wherever the process is then
 //     wait:FILE                it is done when there is such a file (of another folder)
 //     EIO, ENOSPC              fails with that error, nothing done (a close closes all the same, as on Linux)
-//     half-EIO, half-ENOSPC    half of a write is done and reported, the next operation on the same file
-//     fails full                     from here on, whatever needs space on the disk fails with ENOSPC short
-//     half of a write is done and reported; no error
+//     half-EIO, half-ENOSPC    half of a write is done and reported; the next operation on that file fails
+//     full                     from here on, whatever needs space on the disk fails with ENOSPC
+//     short                    half of a write is done and reported; no error
 //
 // What is an operation: open, write, fsync, ftruncate, rename, unlink, close, mmap. Files that the program
 // opens with fopen are opened here with a cookie, because the C library's own streams cannot be seen from

@@ -4,7 +4,8 @@ import json, struct, zlib
 
 class Journal:
     """header: the parsed JSON; steps: dicts; snapshots: (step, generation, digest); evaluations: (step, metric, value,
-    digest of the data); good: bytes that count; ends: where each step record ends in the file."""
+    digest of the data); good: bytes that count; ends: where each step record ends in the file;
+    boundaries: where each record of any kind begins."""
 
     def __init__(self, path):
         data = open(path, 'rb').read()
@@ -17,13 +18,15 @@ class Journal:
         chain = zlib.crc32(data[:at])
         assert struct.unpack_from('<I', data, at) == (chain,), 'head'
         at += 4
-        self.steps, self.snapshots, self.evaluations, self.ends, self.size = [], [], [], [], len(data)
+        self.steps, self.snapshots, self.evaluations, self.ends, self.boundaries = [], [], [], [], []
+        self.size = len(data)
         while at + 4 <= len(data):
             body = data[at + 4:at + 4 + struct.unpack_from('<I', data, at)[0]]
             end = at + 4 + len(body)
             check = zlib.crc32(data[at:end], chain)
             if data[end:end + 4] != struct.pack('<I', check):
                 break
+            self.boundaries.append(at)
             at, chain = end + 4, check
             if body[0] == 1:
                 step, seed, q, skipped, lr = struct.unpack_from('<QQIId', body, 4)

@@ -108,7 +108,7 @@ TEST(SimdBf16, ProductsAreTheirDefinitionAtEveryEdge) {
             if (wild > 0 && std::string(isa.name) == "generic") continue;
             std::vector<float> c(static_cast<size_t>(m * ldc), 12345), d = c;
             isa.simd.dot_bf16({m, n, k, a.data(), lda, b.data(), ldb, bias.data(), c.data(), ldc});
-            isa.simd.outer_bf16({m, n, k, a.data(), lda, bk.data(), ldn, nullptr, d.data(), ldc});
+            isa.simd.outer_bf16({m, n, k, a.data(), lda, 1, bk.data(), ldn, nullptr, d.data(), ldc, false});
             for (int64_t i = 0; i < m; ++i)
               for (int64_t j = 0; j < ldc; ++j) {
                 const auto at = static_cast<size_t>(i * ldc + j);
@@ -135,14 +135,14 @@ TEST(SimdBf16, AnElementDoesNotDependOnTheCutAndInfinitiesStay) {
   for (const Isa& isa : All()) {
     std::vector<float> whole(static_cast<size_t>(m * n)), cut = whole, outer = whole, outer_cut = whole;
     isa.simd.dot_bf16({m, n, k, a.data(), k, b.data(), k, nullptr, whole.data(), n});
-    isa.simd.outer_bf16({m, n, k, a.data(), k, bk.data(), n, nullptr, outer.data(), n});
+    isa.simd.outer_bf16({m, n, k, a.data(), k, 1, bk.data(), n, nullptr, outer.data(), n, false});
     for (int64_t row = 0; row < m; row += 9)
       for (int64_t column = 0; column < n; column += 31) {
         const int64_t rows = std::min<int64_t>(9, m - row), columns = std::min<int64_t>(31, n - column);
         isa.simd.dot_bf16({rows, columns, k, a.data() + row * k, k, b.data() + column * k, k, nullptr,
                            cut.data() + row * n + column, n});
-        isa.simd.outer_bf16({rows, columns, k, a.data() + row * k, k, bk.data() + column, n, nullptr,
-                             outer_cut.data() + row * n + column, n});
+        isa.simd.outer_bf16({rows, columns, k, a.data() + row * k, k, 1, bk.data() + column, n, nullptr,
+                             outer_cut.data() + row * n + column, n, false});
       }
     for (int64_t i = 0; i < m * n; ++i) {
       const auto at = static_cast<size_t>(i);

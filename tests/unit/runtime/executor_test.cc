@@ -272,11 +272,15 @@ TEST(Trace, HasMeasuredAndPredictedSlices) {
   run.at_end = [&](Executor& executor) {
     ASSERT_EQ(executor.traces().size(), 2u);  // train, flush
     const TracedRun& train = executor.traces()[0];
-    for (size_t l = 0; l < train.lanes.size(); ++l)
+    for (size_t l = 0; l < train.lanes.size(); ++l) {
+      // As many iterations of a short lane as of a long one.
+      ASSERT_FALSE(train.lanes[l].empty());
+      EXPECT_EQ(train.lanes[l].back().iteration, 1) << "lane " << l;
       for (size_t e = 1; e < train.lanes[l].size(); ++e) {
         EXPECT_GE(train.lanes[l][e].start, train.lanes[l][e - 1].end);
         EXPECT_GE(train.lanes[l][e].end, train.lanes[l][e].start);
       }
+    }
     const std::string json = TraceJson(schedule, executor.traces());
     EXPECT_NE(json.find("train measured"), std::string::npos);
     EXPECT_NE(json.find("train predicted"), std::string::npos);

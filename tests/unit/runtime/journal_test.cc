@@ -211,7 +211,7 @@ TEST(Journal, StepsAreNamedByNumberBestOrEnd) {
   Written w;
   const Journal journal = *Journal::Read(w.path);
   EXPECT_EQ(*journal.StepAt("end"), 6);
-  EXPECT_EQ(*journal.StepAt("-1"), 6);
+  EXPECT_FALSE(journal.StepAt("-1").ok());
   EXPECT_EQ(*journal.StepAt("0"), 0);
   EXPECT_EQ(*journal.StepAt("6"), 6);
   EXPECT_EQ(*journal.StepAt("best"), 4);
