@@ -105,7 +105,8 @@ class Case {
       EXPECT_EQ(plan.status().code(), Code::kInvalid) << plan.status().message();
       EXPECT_TRUE(std::regex_search(
           plan.status().message(),
-          std::regex("has neither a loss nor an output|no trained weight|no numbered blocks|one 16-bit type|of the 0 weights")))
+          std::regex("has neither a loss nor an output|no trained weight|no numbered blocks|one 16-bit type|"
+                     "of the 0 weights")))
           << plan.status().message();
     }
     return plan;
