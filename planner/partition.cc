@@ -109,7 +109,7 @@ class Partitioner {
       p.trainable = w.trainable;
       p.decay = w.decay;
       p.places = w.places;
-      p.components = {{w.name, w.tensor_id, w.dtype, w.dtype, compute[i], w.shape, w.trainable}};
+      p.components = {{w.name, w.tensor_id, w.dtype, PlainWire(w.dtype), compute[i], w.shape, w.trainable}};
       out_.weights.push_back(std::move(p));
     }
     out_.parts.resize(graph_.weights.size());
@@ -201,7 +201,7 @@ class Partitioner {
     s.branch_offset = AlignUp(tile.branch_bytes, align_);
     auto n = static_cast<uint64_t>(s.elements());
     tile.bytes = AlignUp(s.offset + n * static_cast<uint64_t>(SizeOf(c.storage)), align_);
-    tile.wire_bytes = AlignUp(s.wire_offset + n * static_cast<uint64_t>(SizeOf(c.wire)), align_);
+    tile.wire_bytes = AlignUp(s.wire_offset + n * static_cast<uint64_t>(SizeOf(c.storage)), align_);
     tile.branch_bytes = AlignUp(s.branch_offset + n * static_cast<uint64_t>(SizeOf(c.compute)), align_);
     tile.trainable = tile.trainable || weight.trainable;
     tile.segments.push_back(s);

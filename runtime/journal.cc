@@ -251,7 +251,9 @@ Result<JournalWriter> JournalWriter::Create(const std::string& path, const Journ
     return Invalid("the journal ", path, " would need a header of ", header.json.size(), " bytes, which is too large");
   // Whole or not at all: a run that is killed here can be started again with the same command.
   const std::string head = Head(header);
-  ZO2_TRY(WriteFile(path, head));
+  ZO2_ASSIGN(AtomicFile file, AtomicFile::Create(path));
+  ZO2_TRY(file.Append(head));
+  ZO2_TRY(file.CommitNew());
   ZO2_ASSIGN(JournalWriter writer, Open(path, header, fsync_every));
   writer.bytes_ = head.size();
   std::memcpy(&writer.chain_, head.data() + head.size() - 4, 4);

@@ -331,7 +331,7 @@ class Profiler {
       weight.name = "profile";
       weight.shape = {rows, cols};
       weight.role = WeightRole::kMatrix;
-      weight.components = {{"profile", 1, dtype, dtype, dtype, weight.shape, true}};
+      weight.components = {{"profile", 1, dtype, PlainWire(dtype), dtype, weight.shape, true}};
       schedule.weights = {weight};
       const uint64_t bytes = static_cast<uint64_t>(n * SizeOf(dtype));
       Tile tile;

@@ -42,6 +42,8 @@ std::string_view Name(BufferKind kind) {
       return "output";
     case BufferKind::kWorkspace:
       return "workspace";
+    case BufferKind::kCodes:
+      return "codes";
   }
   return "?";
 }

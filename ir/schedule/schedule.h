@@ -24,6 +24,22 @@
 // θ(t); it may write θ(t) to master_out and emits the branches θ(t) + Σ c·z. The number t-v differs from step to step
 // (it grows until a write-back is due); the runtime keeps v per tile, since write-backs are at fixed residues.
 //
+// Coded tiles. A tile may cross the link in another form than its master's: each component has a wire format
+// (wire_format.h), and the tile's bytes in that form are its *codes*, a buffer of their own. Codes are current through
+// some v too, and never change the master: `prepare` decodes them, applies the updates v .. t-1 to the decoded values in
+// binary32 without rounding to storage, and writes no master. Who keeps the exact master up to date?
+//   frozen tile    nobody: its codes are made when weights are bound, and are all that memory holds of it (master -1).
+//                  They are on the host (streamed) or on the device (resident).
+//   host update    in every iteration a `host update` after the tile's last upload: it applies to the master on the host
+//                  every update that is known, steps < t, and encodes it afresh. So at step t codes are current
+//                  through t-1, and one update is applied on the device.
+//   refresh        at the residue at which the tile is due, every `period` steps, the master itself goes up instead of
+//                  the codes, is brought up to date by the prepare that finds it, comes down again, and a `host update`
+//                  that finds nothing pending encodes it. In between updates are applied after decoding.
+// Which tiles are coded, in which format, and at which residue they are refreshed decides bits and is in the numeric
+// fingerprint. A flush brings masters up to date and leaves codes as they are, so that bits do not depend on when
+// one is run. The runtime keeps v of masters and of codes apart; both are in a snapshot, and so are the codes.
+//
 // Passes. A train iteration consists of samples × micro_batches passes over the whole graph, pass = sample ·
 // micro_batches + micro batch; the other programs have one pass. Sample i uses direction step·q + i. Each call belongs
 // to a pass and a branch. `gradient` comes after all passes.
@@ -39,6 +55,7 @@
 #include "ir/graph/graph.h"
 #include "ir/graph/op.h"
 #include "ir/support/dtype.h"
+#include "ir/support/wire_format.h"
 
 namespace zo2 {
 
@@ -67,7 +84,7 @@ struct Arena {
 
 enum class BufferKind : uint8_t {
   kMaster = 0,      // a tile's master copy, storage dtype. On the device it is resident, on the host it is streamed
-  kSlot = 1,        // device memory through which tiles pass (wire dtype)
+  kSlot = 1,        // device memory through which tiles pass, as masters or in wire form
   kBranch = 2,      // a tile's weights of one branch, compute dtype
   kActivation = 3,  // a graph value of one branch
   kInput = 4,       // device copy of a batch input (ring)
@@ -79,6 +96,7 @@ enum class BufferKind : uint8_t {
   kStaging = 10,    // host side of inputs and outputs (ring); filled and read by the host between iterations
   kOutput = 11,     // device side of an evaluation's output
   kWorkspace = 12,  // temporary memory of a lane's kernels
+  kCodes = 13,      // a tile in wire form (coded tiles): on the host, or on the device for a frozen resident tile
 };
 
 // [offset, offset + ring · stride) of an arena. A ring buffer has `ring` copies: iteration i uses copy i mod ring
@@ -100,7 +118,7 @@ struct Component {
   std::string name;
   uint32_t tensor_id = 0;  // zo-noise v1
   DType storage = DType::kF32;
-  DType wire = DType::kF32;
+  WireFormat wire = WireFormat::kF32;  // of its coded tiles; others go as they are stored
   DType compute = DType::kF32;
   Shape shape;
   bool trainable = true;
@@ -137,7 +155,8 @@ struct Tile {
   std::string name;
   std::vector<Segment> segments;
   uint64_t bytes = 0, wire_bytes = 0, branch_bytes = 0;  // whole tile in each form, padding included
-  BufferId master = -1;     // kMaster buffer, on the device (resident) or the host
+  BufferId master = -1;     // kMaster buffer, on the device (resident) or the host; -1: a coded frozen tile has none
+  BufferId codes = -1;      // kCodes buffer, wire_bytes long; -1: the tile is not coded
   bool trainable = true;    // some segment is
   int32_t tile_class = 0;   // tiles of one class cost the same
 };
@@ -176,7 +195,8 @@ enum class InstrKind : uint8_t {
   kCall = 4,        // operands, per entry of `branches` (one group when it is empty): the node's inputs, outputs,
                     // state?, workspace?.  Losses are calls too.
   kGradient = 5,    // operands: control, record (written), then sum and count of each branch of the program in order
-  kHostUpdate = 6,  // operands: master (read, written), record ring on the host: applies pending updates in place
+  kHostUpdate = 6,  // operands: master (read, written), record ring on the host, codes? (written): on a host lane,
+                    // applies in place what is pending of steps < t, then encodes
   kHostCall = 7,    // operands: what the objective reads, then sum, count: an objective computed on the host
   kGather = 8,      // operands: ids (host), master, destination: rows of an embedding by ids known before the step
   kCollective = 9,  // operands: scalars reduced in a fixed order over devices
@@ -209,6 +229,8 @@ struct Instruction {
   // Prepare, gather: the source bytes are the master as an earlier instruction of this same iteration wrote it back
   // (nothing is pending any more), not as it was when the iteration began.
   bool source_after_write = false;
+  // Copy, prepare: of a coded tile, the bytes are its codes (wire form). False: they are its master.
+  bool coded = false;
   // Call with a weight part (TileMode): its range on the tiled axis; first and last part of the node.
   int64_t part_begin = 0, part_end = 0;
   bool first_part = true, last_part = true;

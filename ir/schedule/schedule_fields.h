@@ -27,7 +27,7 @@ struct NamedEnum {
 template <>
 struct EnumInfo<Tier> : NamedEnum<Tier, 3> {};
 template <>
-struct EnumInfo<BufferKind> : NamedEnum<BufferKind, 13> {};
+struct EnumInfo<BufferKind> : NamedEnum<BufferKind, 14> {};
 template <>
 struct EnumInfo<InstrKind> : NamedEnum<InstrKind, 10> {};
 template <>
@@ -38,6 +38,8 @@ template <>
 struct EnumInfo<WeightRole> : NamedEnum<WeightRole, 5> {};
 template <>
 struct EnumInfo<DType> : NamedEnum<DType, 10> {};
+template <>
+struct EnumInfo<WireFormat> : NamedEnum<WireFormat, 6> {};
 template <>
 struct EnumInfo<Op> : NamedEnum<Op, kNumOps> {};
 template <>
@@ -104,7 +106,7 @@ void Fields(A& a, Segment& x, const Segment& d) {
 template <typename A>
 void Fields(A& a, Tile& x, const Tile& d) {
   ZO2_FIELD(name), ZO2_FIELD(segments), ZO2_FIELD(bytes), ZO2_FIELD(wire_bytes), ZO2_FIELD(branch_bytes);
-  ZO2_FIELD(master), ZO2_FIELD(trainable), ZO2_FIELD(tile_class);
+  ZO2_FIELD(master), ZO2_FIELD(trainable), ZO2_FIELD(tile_class), ZO2_FIELD(codes);
 }
 template <typename A>
 void Fields(A& a, PlanValue& x, const PlanValue& d) {
@@ -133,7 +135,7 @@ template <typename A>
 void Fields(A& a, Instruction& x, const Instruction& d) {
   ZO2_FIELD(kind), ZO2_FIELD(seq), ZO2_FIELD(residues), ZO2_FIELD(pass), ZO2_FIELD(tile), ZO2_FIELD(node);
   ZO2_FIELD(branches), ZO2_FIELD(source_after_write), ZO2_FIELD(part_begin), ZO2_FIELD(part_end);
-  ZO2_FIELD(first_part), ZO2_FIELD(last_part), ZO2_FIELD(operands), ZO2_FIELD(seconds);
+  ZO2_FIELD(first_part), ZO2_FIELD(last_part), ZO2_FIELD(operands), ZO2_FIELD(seconds), ZO2_FIELD(coded);
 }
 template <typename A>
 void Fields(A& a, Lane& x, const Lane& d) {

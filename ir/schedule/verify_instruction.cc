@@ -232,8 +232,7 @@ Status CheckOverlaps(const Site& at, const std::vector<Effect>& effects) {
 bool OneForm(const Schedule& s, const Tile& t) {
   bool same = t.bytes == t.wire_bytes;
   for (const Segment& g : t.segments) {
-    const Component& c = s.weights[Ix(g.weight)].components[0];
-    same = same && g.offset == g.wire_offset && c.storage == c.wire;
+    same = same && g.offset == g.wire_offset;
   }
   return same;
 }

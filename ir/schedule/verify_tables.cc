@@ -55,7 +55,7 @@ Status CheckWeights(const Schedule& s) {
       return Rejected("weight ", w.name, " has ", w.components.size(), " components; this build knows plain weights");
     if (!w.state.empty()) return Rejected("weight ", w.name, " has state tensors, which this build cannot prove");
     const Component& c = w.components[0];
-    if (!Known(c.storage) || !Known(c.wire) || !Known(c.compute) || c.shape != w.shape)
+    if (!Known(c.storage) || c.wire > WireFormat::kI4 || !Known(c.compute) || c.shape != w.shape)
       return Rejected("weight ", w.name, ": its component has other dtypes or another shape than a plain weight");
     if (c.trainable != w.trainable) return Rejected("weight ", w.name, " and its component differ in being trained");
     if (!std::isfinite(w.eps_mul) || !std::isfinite(w.lr_mul))
@@ -109,7 +109,7 @@ Status CheckTiles(const Schedule& s) {
         return Rejected("tile ", t.name, ": a segment leaves weight ", w.name);
       const Component& c = w.components[0];
       const auto n = static_cast<uint64_t>(g.elements());  // within the weight, which is checked
-      const DType types[3] = {c.storage, c.wire, c.compute};
+      const DType types[3] = {c.storage, c.storage, c.compute};
       const uint64_t begins[3] = {g.offset, g.wire_offset, g.branch_offset};
       const uint64_t totals[3] = {t.bytes, t.wire_bytes, t.branch_bytes};
       for (int k = 0; k < 3; ++k) {

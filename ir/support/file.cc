@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -213,11 +214,16 @@ Status AtomicFile::Append(std::string_view text) {
   return Append(std::as_bytes(std::span<const char>(text.data(), text.size())));
 }
 
-Status AtomicFile::Commit() {
+Status AtomicFile::Commit() { return Finish(0); }
+Status AtomicFile::CommitNew() { return Finish(RENAME_NOREPLACE); }
+
+Status AtomicFile::Finish(unsigned flags) {
   if (fd_ < 0) return Internal("a second commit of ", path_);
   if (!temporary_.empty()) {
     if (::fsync(fd_) != 0) return Failed("write", path_);
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return Failed("create", path_);
+    int failed = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags);
+    if (failed != 0 && (errno == EINVAL || errno == ENOSYS)) failed = ::rename(temporary_.c_str(), path_.c_str());
+    if (failed != 0) return Failed("create", path_);
   }
   ::close(fd_);
   fd_ = -1;

@@ -69,9 +69,13 @@ class AtomicFile {
   Status Append(std::span<const std::byte> bytes);
   Status Append(std::string_view text);
   Status Commit();
+  // Commit, but kInvalid where `path` exists by now, whoever made it: of two processes one succeeds. (A file system that
+  // cannot do that replaces it.)
+  Status CommitNew();
   uint64_t size() const { return size_; }
 
  private:
+  Status Finish(unsigned flags);  // of renameat2
   void Abandon();
   std::string path_, temporary_;
   int fd_ = -1;

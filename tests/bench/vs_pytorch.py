@@ -1,9 +1,10 @@
 """A ZO step of ours beside one of plain PyTorch MeZO (in place), interleaved in one run.
 
-    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--q 1] [--rounds 5] [--steps 6]
-                  [--work DIR]
+    vs_pytorch.py [--model opt-125m|minilm|opt-350m] [--shape 1x128] [--q 1] [--dtype f32|bf16] [--rounds 5]
+                  [--steps 6] [--work DIR]
 
-The model has random weights and the published sizes; everything is resident, fp32, batch and threads (2) are the same. Both
+The model has random weights and the published sizes; everything is resident, batch and threads (2) are the same. With bf16,
+PyTorch's model is bf16 and ours has weights stored and multiplied in bf16. Both
 programs run in processes of their own, round after round in turn; a figure is the median over all rounds of a step's
 seconds, the first step of each process left out. Needs `make demo`'s Python environment (PyTorch, transformers).
 PyTorch's step is MeZO's usual one: +eps, forward, -2 eps, forward, +eps, update, each with normals drawn again from the
@@ -55,10 +56,12 @@ def export(name, shape, work):
     save_file({'input_ids': ids, 'attention_mask': torch.ones_like(ids), 'labels': labels}, os.path.join(work, 'data.safetensors'))
 
 
-def pytorch(name, shape, q, steps, threads):
+def pytorch(name, shape, q, dtype, steps, threads):
     """One JSON line: seconds of each step, of each pair of forwards, and the peak of resident memory."""
     import torch
     model = make_model(name, threads)
+    if dtype == 'bf16':
+        model = model.bfloat16()
     ids, labels = batch_of(model, name, shape)
     weights = [p for p in model.parameters()]
     eps, lr = 1e-3, 1e-7
@@ -116,6 +119,7 @@ def main():
     a.add_argument('--model', default='opt-125m')
     a.add_argument('--shape', default='1x128')
     a.add_argument('--q', type=int, default=1)
+    a.add_argument('--dtype', default='f32', choices=('f32', 'bf16'))
     a.add_argument('--rounds', type=int, default=5)
     a.add_argument('--steps', type=int, default=6)
     a.add_argument('--work', help='folder that keeps model and data; what is there already is used')
@@ -124,7 +128,7 @@ def main():
     os.environ['HF_HUB_OFFLINE'] = '1'
     os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
     if o.pytorch:
-        return pytorch(o.model, o.shape, o.q, o.steps, THREADS)
+        return pytorch(o.model, o.shape, o.q, o.dtype, o.steps, THREADS)
     work = o.work or tempfile.mkdtemp(prefix='zo2-bench-')
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, 'data.safetensors')):
@@ -132,18 +136,19 @@ def main():
                         f'import sys; sys.path.insert(0, {HERE!r}); import vs_pytorch as v; v.export({o.model!r}, {o.shape!r}, {work!r})'],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run([os.path.join(BUILD, 'zo2-plan'), 'compile', os.path.join(work, 'model.onnx'), '--strategy', 'resident',
-                    '--budget', '64GiB', '--host-budget', '64GiB', '--q', str(o.q), '-o', os.path.join(work, 'run.plan'), '--quiet'], check=True)
+                    '--budget', '64GiB', '--host-budget', '64GiB', '--q', str(o.q), *(['--storage', 'bf16', '--compute', 'bf16'] if o.dtype == 'bf16' else []),
+                    '-o', os.path.join(work, 'run.plan'), '--quiet'], check=True)
     mine, theirs = {'step': [], 'forwards': [], 'peak': 0}, {'step': [], 'forwards': [], 'peak': 0}
     for _ in range(o.rounds):
         p = subprocess.run([sys.executable, '-W', 'ignore', os.path.abspath(__file__), '--pytorch', '--model', o.model, '--shape',
-                            o.shape, '--q', str(o.q), '--steps', str(o.steps + 1)], check=True, stdout=subprocess.PIPE,
+                            o.shape, '--q', str(o.q), '--dtype', o.dtype, '--steps', str(o.steps + 1)], check=True, stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL, text=True)
         for total, one in ((theirs, json.loads(p.stdout.splitlines()[-1])), (mine, ours(work, o.steps))):
             for k in ('step', 'forwards'):
                 total[k] += one[k][1:] if total is theirs else one[k]
             total['peak'] = max(total['peak'], one['peak'])
     m, t = ({k: statistics.median(x[k]) for k in ('step', 'forwards')} for x in (mine, theirs))
-    print(f'{o.model} {o.shape}, q {o.q}, fp32, {THREADS} threads, medians of {len(mine["step"])} steps')
+    print(f'{o.model} {o.shape}, q {o.q}, {o.dtype}, {THREADS} threads, medians of {len(mine["step"])} steps')
     print(f'  PyTorch   step {t["step"]:.4f} s   forwards with loss {t["forwards"]:.4f} s   peak {theirs["peak"] / 2**20:.0f} MiB')
     print(f'  zo2-run   step {m["step"]:.4f} s   forwards with loss {m["forwards"]:.4f} s   peak {mine["peak"] / 2**20:.0f} MiB')
     print(f'  ratio     step {m["step"] / t["step"]:.3f}       forwards {m["forwards"] / t["forwards"]:.3f}       '

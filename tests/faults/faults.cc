@@ -213,8 +213,8 @@ long SyncFile(const char* what, int number, int fd) {
   return file.empty() ? real(0) : Operation(what, file, fd, 0, true, real);
 }
 
-long RenameFile(int from_fd, const char* from, int to_fd, const char* to) {
-  const auto real = [&](long) { return syscall(SYS_renameat, from_fd, from, to_fd, to); };
+long RenameFile(int from_fd, const char* from, int to_fd, const char* to, unsigned flags) {
+  const auto real = [&](long) { return syscall(SYS_renameat2, from_fd, from, to_fd, to, flags); };
   const std::string file = Below(to_fd, to);
   return file.empty() ? real(0) : Operation("rename", file, -1, 0, true, real);
 }
@@ -315,10 +315,13 @@ int close(int fd) { return static_cast<int>(CloseFile(fd)); }
 int ftruncate(int fd, off_t size) { return static_cast<int>(TruncateFile(fd, size)); }
 int ftruncate64(int fd, off_t size) { return static_cast<int>(TruncateFile(fd, size)); }
 int rename(const char* from, const char* to) {
-  return static_cast<int>(RenameFile(AT_FDCWD, from, AT_FDCWD, to));
+  return static_cast<int>(RenameFile(AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 int renameat(int from_fd, const char* from, int to_fd, const char* to) {
-  return static_cast<int>(RenameFile(from_fd, from, to_fd, to));
+  return static_cast<int>(RenameFile(from_fd, from, to_fd, to, 0));
+}
+int renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags) {
+  return static_cast<int>(RenameFile(from_fd, from, to_fd, to, flags));
 }
 int unlink(const char* path) { return static_cast<int>(UnlinkFile(AT_FDCWD, path, 0)); }
 int unlinkat(int folder, const char* path, int flags) {

@@ -32,7 +32,7 @@ class ModelBuilder {
     w.role = role;
     w.trainable = trainable;
     w.decay = role == WeightRole::kMatrix;
-    w.components = {{name, static_cast<uint32_t>(17 + s_.weights.size()), DType::kF32, DType::kF32,
+    w.components = {{name, static_cast<uint32_t>(17 + s_.weights.size()), DType::kF32, WireFormat::kF32,
                      DType::kF32, shape, trainable}};
     s_.weights.push_back(std::move(w));
     return AddValue(std::move(name), ValueKind::kWeight, {DType::kF32, std::move(shape)},

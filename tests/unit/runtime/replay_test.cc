@@ -50,7 +50,7 @@ struct Large {
     weight.name = "w";
     weight.shape = {331, 257};
     weight.lr_mul = 0.5;
-    weight.components = {{"w", 99, dtype, dtype, dtype, weight.shape, true}};
+    weight.components = {{"w", 99, dtype, PlainWire(dtype), dtype, weight.shape, true}};
     schedule.weights.push_back(weight);
     std::mt19937_64 random(1);
     for (int64_t n = 0; n < 331 * 257; ++n) {

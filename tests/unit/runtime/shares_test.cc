@@ -19,7 +19,7 @@ struct Constant {
     PlanWeight weight;
     weight.name = "w";
     weight.shape = {512, 512};
-    weight.components = {{"w", 99, storage, storage, compute, weight.shape, true}};
+    weight.components = {{"w", 99, storage, PlainWire(storage), compute, weight.shape, true}};
     schedule.weights.push_back(weight);
     uint32_t word;
     std::memcpy(&word, &value, 4);

@@ -17,7 +17,7 @@ PlanWeight MakeWeight(const std::string& name, const Shape& shape, DType storage
   PlanWeight weight;
   weight.name = name;
   weight.shape = shape;
-  weight.components = {{name, 1, storage, storage, DType::kF32, shape, true}};
+  weight.components = {{name, 1, storage, PlainWire(storage), DType::kF32, shape, true}};
   return weight;
 }
 

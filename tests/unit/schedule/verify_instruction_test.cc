@@ -163,7 +163,7 @@ TEST(VerifyInstruction, Copies) {
                   upload([](Schedule& s, Instruction& i) { i.operands[1].buffer = Named(s, "branch 0"); }),
                   {tile, "slots only"}},
                  {"forms differ",
-                  [](Schedule& s) { s.weights[0].components[0].wire = DType::kI32; },
+                  [](Schedule& s) { s.tiles[0].wire_bytes += 64; },
                   {"copy of tile W0:0", "different forms"}},
                  {"writes a frozen tile",
                   [](Schedule& s) {

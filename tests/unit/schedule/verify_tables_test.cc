@@ -91,7 +91,7 @@ TEST(VerifyTables, Weights) {
                       {"weight W0", "2 components"}},
                      {"state", [](Schedule& s) { s.weights[0].state = {0}; }, {"weight W0", "state tensors"}},
                      {"dtype",
-                      [](Schedule& s) { s.weights[0].components[0].wire = static_cast<DType>(10); },
+                      [](Schedule& s) { s.weights[0].components[0].wire = static_cast<WireFormat>(6); },
                       {"weight W0", "dtypes"}},
                      {"component's shape",
                       [](Schedule& s) {

@@ -78,6 +78,19 @@ TEST(File, WhatKilledWritersLeftIsRemoved) {
   RemoveUnfinished(Temp("absent/file"));
 }
 
+TEST(File, OfTwoThatMakeANewFileOneSucceeds) {
+  const std::string path = Temp("new");
+  std::remove(path.c_str());
+  auto first = AtomicFile::Create(path), second = AtomicFile::Create(path);
+  ASSERT_TRUE(first.ok() && second.ok());
+  ASSERT_TRUE(first->Append("first").ok() && second->Append("second").ok());
+  ASSERT_TRUE(first->CommitNew().ok());
+  const Status late = second->CommitNew();
+  ASSERT_FALSE(late.ok());
+  EXPECT_NE(late.message().find("exists"), std::string::npos) << late.message();
+  EXPECT_EQ(*ReadFile(path), "first");
+}
+
 TEST(File, ADeviceIsWrittenToAndNotReplaced) {
   const std::string path = Temp("device");  // a link: even a wrong rename harms nothing but it
   std::filesystem::remove(path);
