@@ -7,6 +7,26 @@ find_package(CLI11 REQUIRED)
 find_package(GTest REQUIRED)
 find_package(Protobuf)
 
+# Z3: exact decisions and the bound over class counts (planner/z3_solver.cc). Plans are made without it, too.
+find_path(Z3_INCLUDE_DIR z3++.h PATH_SUFFIXES z3)
+find_library(Z3_LIBRARY z3)
+set(z3_found OFF)
+if(Z3_INCLUDE_DIR AND Z3_LIBRARY)
+  set(z3_found ON)
+endif()
+option(ZO2_Z3 "zo2-plan links Z3" ${z3_found})
+if(ZO2_Z3 AND NOT z3_found)
+  message(FATAL_ERROR "ZO2_Z3 is ON, but there is no Z3 (Debian: libz3-dev)")
+endif()
+if(ZO2_Z3)
+  add_library(z3 INTERFACE)
+  target_include_directories(z3 SYSTEM INTERFACE ${Z3_INCLUDE_DIR})
+  target_link_libraries(z3 INTERFACE ${Z3_LIBRARY})
+  target_compile_definitions(z3 INTERFACE ZO2_HAVE_Z3=1)
+else()
+  message(STATUS "no Z3: the bound is the roofline alone, and there is no --strategy z3")
+endif()
+
 # LibTorch: imported targets of our own; find_package(Torch) insists on a CUDA toolchain.
 # The wheel carries old google/protobuf headers, so its include path reaches runtime/aten only.
 if(EXISTS ${ZO2_DEPS}/torch/lib/libtorch_cpu.so)

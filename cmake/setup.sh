@@ -53,7 +53,7 @@ for want in sys.argv[1:]:
 PY
 }
 link_torch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
-test_python=(numpy safetensors onnx==1.19.1 onnxruntime)
+test_python=(numpy safetensors onnx==1.19.1 onnxruntime jsonschema)
 demo_python=(torch==2.11.0 transformers onnxscript tokenizers)
 if [ "$what" = python ]; then
   if have "${demo_python[@]}" && "$venv/bin/python" -c 'import torch' 2>/dev/null; then say "PyTorch is there"

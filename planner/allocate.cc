@@ -9,7 +9,9 @@
 namespace zo2 {
 namespace {
 
-constexpr double kWork = 1e8;  // of the search, see allocate_search.h: about a second
+// Work of the search (allocate_search.h), about 1e8 in a second: in all, for the lower bound, for a height between.
+constexpr double kWork = 1e8, kBoundWork = 3e7, kProbeWork = 1e7;
+constexpr uint64_t kFine = 256;  // a round ends where heights differ by less than this part
 
 uint64_t LowerBound(std::span<const ArenaItem> items) {
   std::vector<std::pair<int64_t, int64_t>> events;  // time, change; ends sort before begins
@@ -51,35 +53,49 @@ ArenaPacking Place(std::span<const ArenaItem> items, const std::vector<size_t>& 
   return out;
 }
 
-// Branch and bound for the lower bound itself; where that is too much, for heights halfway to the best known.
-void Search(std::span<const ArenaItem> items, ArenaPacking* best) {
+// Branch and bound for the lower bound itself; then for heights halfway between it and the best known, as far as a little
+// work for each brings it. Where a greater height is `enough`, only that is looked for. How hard a height is, is largely luck: what was too hard is tried again below, with more work.
+void Search(std::span<const ArenaItem> items, uint64_t enough, ArenaPacking* best) {
   double work = kWork;
-  uint64_t low = best->lower_bound, target = low;
-  while (work > 0 && low < best->height) {
-    double share = work / 2;
-    const double before = share;
+  uint64_t least = best->lower_bound;  // nothing lower is possible
+  // Whether `target` was reached, with at most `share` of the work.
+  auto reach = [&](uint64_t target, double share) {
+    const double given = std::min(share, work);
+    double left = given;
     std::vector<uint64_t> offsets;
-    if (PackWithin(items, target, &share, &offsets) == PackAnswer::kPacked) {
-      best->offsets = std::move(offsets);
-      best->height = 0;
-      for (size_t i = 0; i < items.size(); ++i) best->height = std::max(best->height, best->offsets[i] + items[i].size);
-    } else {
-      low = target + 1;  // impossible, or too hard
+    const PackAnswer answer = PackWithin(items, target, &left, &offsets);
+    work -= given - left + kWork / 1024;
+    if (answer == PackAnswer::kImpossible) least = target + 1;
+    if (answer != PackAnswer::kPacked) return false;
+    best->offsets = std::move(offsets);
+    best->height = 0;
+    for (size_t i = 0; i < items.size(); ++i) best->height = std::max(best->height, best->offsets[i] + items[i].size);
+    return true;
+  };
+  if (enough > least) {
+    reach(enough, work);
+    return;
+  }
+  if (reach(least, kBoundWork)) return;
+  for (double share = kProbeWork; work > 0 && least < best->height; share *= 2) {
+    uint64_t low = least;  // not reached in this round
+    while (work > 0 && low < best->height && best->height - low > best->height / kFine) {
+      const uint64_t target = low + (best->height - low) / 2;
+      if (!reach(target, share)) low = target + 1;
     }
-    work -= before - share + kWork / 64;
-    target = low + (best->height - low) / 2;
+    if (best->height - least <= best->height / kFine && !reach(least, work)) return;
   }
 }
 
 }  // namespace
 
-ArenaPacking AllocateArena(std::span<const ArenaItem> items) {
+ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough) {
   uint64_t bound = LowerBound(items);
   ArenaPacking best;
   best.height = UINT64_MAX;
   auto length = [&](size_t i) { return static_cast<double>(items[i].end - items[i].begin); };
   auto size = [&](size_t i) { return static_cast<double>(items[i].size); };
-  for (int rule = 0; rule < 4 && best.height > bound; ++rule) {
+  for (int rule = 0; rule < 4 && best.height > std::max(bound, enough); ++rule) {
     std::vector<size_t> order(items.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -98,7 +114,7 @@ ArenaPacking AllocateArena(std::span<const ArenaItem> items) {
     if (packing.height < best.height) best = std::move(packing);
   }
   best.lower_bound = bound;
-  if (best.height > bound) Search(items, &best);
+  if (best.height > std::max(bound, enough)) Search(items, enough, &best);
   return best;
 }
 

@@ -26,7 +26,8 @@ struct ArenaPacking {
   uint64_t lower_bound = 0;       // the most bytes that live at once: no packing is lower
 };
 
-ArenaPacking AllocateArena(std::span<const ArenaItem> items);
+// `enough`: no packing lower than that is looked for; 0: the lowest that is found.
+ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough = 0);
 
 }  // namespace zo2
 

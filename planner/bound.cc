@@ -5,6 +5,9 @@
 #include <set>
 
 #include "planner/arith.h"
+#include "planner/class_bound.h"
+#include "planner/wire.h"
+#include "planner/z3_solver.h"
 
 namespace zo2 {
 
@@ -12,13 +15,14 @@ Demand MeasureDemand(const PlanInput& in) {
   Demand d;
   const Partition& p = *in.partition;
   d.uploads.assign(p.tiles.size(), 0);
+  d.copied.assign(p.tiles.size(), 0);
   const bool train = in.train != nullptr;
   const Layout& layout = train ? *in.train : *in.evaluate;
   const Graph& g = *in.graph;
   std::vector<ValueId> roots = RootValues(g);
   const int passes = train ? in.options->samples * in.options->micro_batches : 1;
   std::set<TileId> groups;
-  std::vector<double> prepare(p.tiles.size(), 0);  // seconds per upload
+  d.prepares.assign(p.tiles.size(), 0);
   for (NodeId id : layout.calls) {
     auto operands = WeightOperands(g, roots, id);
     const int parts = NumParts(p, operands);
@@ -33,10 +37,11 @@ Demand MeasureDemand(const PlanInput& in) {
       }
       for (TileId t : now) {
         ++d.uploads[Ix(t)];
+        if (p.grouped[Ix(t)] || !ReadsInSlot(p, operands, t)) d.copied[Ix(t)] += passes;
         d.uses.push_back({t, 0});
       }
       const double seconds = branches * in.cost->Call(id, begin, end);
-      d.compute += passes * seconds;
+      d.calls += passes * seconds;
       d.instructions += int64_t{passes} * branches;
       if (!d.uses.empty()) d.uses.back().seconds += seconds;
     }
@@ -44,32 +49,40 @@ Demand MeasureDemand(const PlanInput& in) {
   for (size_t t = 0; t < p.tiles.size(); ++t) {
     const Tile& tile = p.tiles[t];
     const int per_pass = d.uploads[t];
+    d.used.push_back(per_pass > 0);
     d.instructions += int64_t{passes} * per_pass;
     d.uploads[t] *= passes;
-    if (per_pass == 0 && tile.trainable) d.uploads[t] = 1;  // its update
-    if (!NeedsPrepare(p, static_cast<TileId>(t))) continue;
+    const auto id = static_cast<TileId>(t);
+    if (per_pass == 0 && tile.trainable && !UpdatedOnHost(in, id)) d.uploads[t] = 1;  // its update
+    if (!NeedsPrepare(p, id)) continue;
     // The first prepare of an iteration applies one update; the others find it applied. A branch buffer per sign.
-    const bool used = per_pass > 0;
-    const int branches = !used ? 0 : tile.trainable ? 2 : 1;
+    const int branches = per_pass == 0 ? 0 : tile.trainable ? 2 : 1;
     if (d.uploads[t] == 0) continue;
-    const double updating = in.cost->Prepare(tile, p.weights, tile.trainable ? 1 : 0, branches, tile.trainable, false);
-    const double other = in.cost->Prepare(tile, p.weights, 0, branches, tile.trainable, false);
-    d.compute += updating + (d.uploads[t] - 1) * other;
-    prepare[t] = (updating + (d.uploads[t] - 1) * other) / d.uploads[t];
+    auto prepare = [&](double pending) {
+      auto from = [&](bool coded) {
+        return in.cost->Prepare(tile, p.weights, pending, branches, tile.trainable, false, coded);
+      };
+      if (!p.coded[t]) return from(false);
+      return tile.trainable ? std::min(from(false), from(true)) : from(true);  // trained: as it is resident or streamed
+    };
+    d.prepares[t] = prepare(tile.trainable ? 1 : 0) + (d.uploads[t] - 1) * prepare(0);
+    d.compute += d.prepares[t];
   }
-  for (Demand::Use& use : d.uses) use.seconds += prepare[Ix(use.tile)];
-  if (train) d.compute += in.cost->Gradient();
+  for (Demand::Use& use : d.uses) use.seconds += d.prepares[Ix(use.tile)] / std::max(1, d.uploads[Ix(use.tile)]);
+  if (train) d.calls += in.cost->Gradient();
+  d.compute += d.calls;
   return d;
 }
 
 namespace {
 
-// What a tile takes when it is streamed, K = 1.
+// What a tile takes when it is streamed, K = 1; the `_every` parts are divided by K.
 struct Load {
   double bytes = 0;
-  double up = 0, down = 0;            // seconds of copies
-  double up_wire = 0, down_wire = 0;  // of those, without the latency
-  double normals = 0;                 // of one update more
+  double up = 0, up_every = 0, down = 0;            // seconds of copies
+  double up_wire = 0, down_wire = 0;                // of those, without the latency
+  double normals = 0;                               // of one update more
+  double host = 0, host_every = 0;                  // host updates
 };
 
 // The least sum of one of the loads when `room` bytes are resident, tiles split at will: a continuous knapsack.
@@ -87,7 +100,7 @@ double LeastSum(std::vector<Load> loads, double room, double Load::*load) {
 
 }  // namespace
 
-Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
+Bound Roofline(const PlanInput& in, const Demand& demand, uint64_t budget) {
   const Partition& p = *in.partition;
   Decision nothing;
   nothing.resident.assign(p.tiles.size(), true);
@@ -96,21 +109,38 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
   double all = 0, smallest = 0;
   for (size_t t = 0; t < p.tiles.size(); ++t) {
     const Tile& tile = p.tiles[t];
+    const auto id = static_cast<TileId>(t);
     const double uploads = demand.uploads[t];
+    const bool codes = p.coded[t] && tile.trainable;
     Load l;
-    l.bytes = static_cast<double>(tile.bytes);
+    l.bytes = static_cast<double>(ResidentBytes(in, id));
     l.up = uploads * in.cost->Upload(tile.wire_bytes);
     l.up_wire = l.up - uploads * in.cost->Upload(0);
-    if (tile.trainable) {
+    if (codes) {
+      if (!demand.used[t]) l.up = l.up_wire = 0;
+      if (Refreshed(in, id)) {
+        // Every K-th step the master goes up instead, if that is more.
+        l.up_every = std::max(0.0, uploads * in.cost->Upload(tile.bytes) - l.up);
+        l.host_every = in.cost->HostUpdate(tile, p.weights, 0, true);
+      } else {
+        l.host = in.cost->HostUpdate(tile, p.weights, 1, true);
+      }
+    }
+    if (tile.trainable && !UpdatedOnHost(in, id)) {
       l.down = in.cost->Download(tile.bytes);
       l.down_wire = l.down - in.cost->Download(0);
-      l.normals =
-          in.cost->Prepare(tile, p.weights, 2, 2, true, false) - in.cost->Prepare(tile, p.weights, 1, 2, true, false);
+      auto normals = [&](bool coded) {
+        auto prepare = [&](double pending) {
+          return in.cost->Prepare(tile, p.weights, pending, 2, true, false, coded);
+        };
+        return prepare(2) - prepare(1);
+      };
+      l.normals = codes ? std::min(normals(false), normals(true)) : normals(false);
     }
     loads.push_back(l);
     all += l.bytes;
-    const auto wire = static_cast<double>(tile.wire_bytes);
-    smallest = t == 0 ? wire : std::min(smallest, wire);
+    const auto slot = static_cast<double>(SlotBytes(in, id));
+    smallest = t == 0 ? slot : std::min(smallest, slot);
   }
   double room = static_cast<double>(budget) - static_cast<double>(use.constants + use.records + use.temporary);
   if (budget == 0) room = all;
@@ -118,28 +148,31 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
   // Each sum at its own least: no choice of residents has all of them lower.
   const double up = LeastSum(loads, room, &Load::up), down = LeastSum(loads, room, &Load::down);
   const double up_wire = LeastSum(loads, room, &Load::up_wire), down_wire = LeastSum(loads, room, &Load::down_wire);
-  const double normals = LeastSum(loads, room, &Load::normals);
+  const double normals = LeastSum(loads, room, &Load::normals), up_every = LeastSum(loads, room, &Load::up_every);
+  const double host = LeastSum(loads, room, &Load::host), host_every = LeastSum(loads, room, &Load::host_every);
   // Where both directions run, each keeps `duplex` of its rate; one after the other they need no more than twice.
   const double slow = std::min(1.0, 1 / in.machine->link_duplex - 1);
   // Writing back every K steps saves downloads (and what they take from uploads) and costs (K - 1) / 2 more updates
   // applied on average. Any mixture of two neighbouring K is allowed: with both lines straight in the mixture, the best
   // is at an end or where they cross.
   struct Point {
-    double compute, up, down;
-    double most() const { return std::max({compute, up, down}); }
+    double compute, up, down, host;
+    double most() const { return std::max({compute, up, down, host}); }
   };
   auto at = [&](int k) {
     const double both = std::min(up_wire, down_wire / k) * slow;
-    return Point{demand.compute + normals * (k - 1) / 2, up + both, down / k + both};
+    return Point{demand.compute + normals * (k - 1) / 2, up + up_every / k + both, down / k + both,
+                 host + host_every / k};
   };
   const int forced = in.options->writeback_every;
   Point best = at(forced > 0 ? forced : 1);
   for (int k = 1; forced == 0 && k < kMaxPeriod; ++k) {
     Point x = at(k), y = at(k + 1);
     auto mix = [&](double f) {
-      return Point{x.compute + f * (y.compute - x.compute), x.up + f * (y.up - x.up), x.down + f * (y.down - x.down)};
+      return Point{x.compute + f * (y.compute - x.compute), x.up + f * (y.up - x.up), x.down + f * (y.down - x.down),
+                   x.host + f * (y.host - x.host)};
     };
-    for (auto link : {&Point::up, &Point::down}) {
+    for (auto link : {&Point::up, &Point::down, &Point::host}) {
       double gap = x.compute - x.*link, change = (y.compute - x.compute) - (y.*link - x.*link);
       double f = change != 0 ? std::clamp(-gap / change, 0.0, 1.0) : 0;
       for (double m : {0.0, f, 1.0})
@@ -150,9 +183,42 @@ Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget) {
   b.compute = best.compute;
   b.up = best.up;
   b.down = best.down;
+  b.host = best.host;
   b.seconds = best.most();
-  b.binding = b.seconds == b.compute ? "compute" : b.seconds == b.up ? "h2d" : "d2h";
+  b.binding = b.seconds == b.compute ? "compute" : b.seconds == b.up ? "h2d" : b.seconds == b.down ? "d2h" : "host";
+  b.roofline = b.seconds;
   b.resident_bytes = std::clamp(room, 0.0, all);
+  return b;
+}
+
+Bound LowerBound(const PlanInput& in, const Demand& demand, uint64_t budget, Z3Solver* solver) {
+  if (solver == nullptr) {
+    Z3Solver own;
+    return LowerBound(in, demand, budget, &own);
+  }
+  Bound b = Roofline(in, demand, budget);
+  PlanOptions options = *in.options;
+  options.budget = budget;
+  PlanInput at = in;
+  at.options = &options;
+  const std::optional<ClassBound> lp = SolveClassBound(at, demand, solver);
+  if (!lp) return b;
+  b.lp = lp->seconds;
+  b.capped = lp->capped;
+  if (b.lp <= b.seconds) return b;
+  auto lane = [&](const char* name) { return lp->lanes.at(name); };
+  b.seconds = b.lp;
+  b.compute = lane("compute");
+  b.up = lane("h2d");
+  b.down = lane("d2h");
+  b.host = lane("host");
+  b.slots = lane("slots");
+  for (const char* name : {"compute", "h2d", "d2h", "host", "slots"}) {  // the first of equal ones
+    if (lane(name) < b.seconds * (1 - 1e-6)) continue;
+    b.binding = name;
+    break;
+  }
+  b.resident_bytes = lp->resident_bytes;
   return b;
 }
 

@@ -1,33 +1,28 @@
 #include "planner/choose.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <random>
 
 #include "planner/arith.h"
+#include "planner/heuristics.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
 
-// Small programs are quick to simulate: the more of them are. Instructions emitted and simulated, and programs.
+using Clock = std::chrono::steady_clock;
+
+// Small programs are quick to simulate: the more of them are. Instructions emitted and simulated, and
+// programs.
 constexpr int64_t kInstructions = 150000, kLeast = 4, kMost = 32;
 constexpr int64_t kRefineInstructions = 150000, kRefineLeast = 10, kRefineMost = 100;
-constexpr double kNearBound = 1.01;  // times the bound: nothing better is looked for
-constexpr int kNear = 6;             // places in the order of use that count as near
-
-// The period of a decision, from the instruction list itself.
-Result<Chosen> Score(const PlanInput& in, Candidate candidate) {
-  Chosen s;
-  ZO2_ASSIGN(s.schedule, Emit(in, candidate.decision));
-  for (Program& p : s.schedule.programs) {
-    Simulation simulation = Simulate(p);
-    p.predicted_period = simulation.period;
-    if (p.purpose == Purpose::kTrain || in.train == nullptr) s.simulation = std::move(simulation);
-  }
-  s.candidate = std::move(candidate);
-  return s;
-}
+constexpr int64_t kLonger = 10;  // times as much refinement where Z3 was asked for
+constexpr int kNear = 6;         // places in the order of use that count as near
+constexpr int kVerify =
+    8;  // verifying a plan and writing its report take as long as so many simulations, at most
 
 Rival RowOf(const std::string& name, const Chosen& s) {
   Rival r;
@@ -51,7 +46,8 @@ Decision Neighbour(const PlanInput& in, const Decision& from, std::mt19937& rand
       if (in.options->slots == 0) d.slots = std::max(1, d.slots + step());
       break;
     case 1:
-      if (in.options->writeback_every == 0) d.writeback_every = std::clamp(d.writeback_every + step(), 1, 16);
+      if (in.options->writeback_every == 0)
+        d.writeback_every = std::clamp(d.writeback_every + step(), LeastEvery(in), kMaxPeriod);
       break;
     default: {
       const auto t = static_cast<int>(random() % static_cast<unsigned>(n));
@@ -68,71 +64,158 @@ Decision Neighbour(const PlanInput& in, const Decision& from, std::mt19937& rand
   return d;
 }
 
-// Local search by simulation, a fixed sequence of random numbers and a fixed amount of work.
-void Refine(const PlanInput& in, const Demand& demand, double enough, std::vector<Rival>* rivals, Chosen* best) {
-  const int64_t rounds = std::min(kRefineMost, kRefineInstructions / std::max<int64_t>(1, demand.instructions));
-  if (rounds < kRefineLeast) return;
-  const double before = best->simulation.period;
-  const uint64_t limit = in.options->resident.value_or(UINT64_MAX);
-  std::mt19937 random(1);
-  for (int64_t i = 0; i < rounds && best->simulation.period > enough; ++i) {
-    Candidate c = best->candidate;
-    c.decision = Neighbour(in, c.decision, random);
-    if (std::find(c.decision.resident.begin(), c.decision.resident.end(), false) == c.decision.resident.end()) continue;
-    const MemoryUse use = MeasureMemory(in, c.decision);
-    if (!Fits(in, use) || use.resident > limit) continue;
-    auto scored = Score(in, std::move(c));
-    if (scored.ok() && scored->simulation.period < best->simulation.period * (1 - 1e-9)) *best = std::move(*scored);
+class Chooser {
+ public:
+  Chooser(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals)
+      : in_(in),
+        demand_(demand),
+        rivals_(*rivals),
+        asked_(in.options->strategy == "auto" || in.options->strategy == "z3" ? "greedy"
+                                                                              : in.options->strategy),
+        bound_(LowerBound(in, demand, in.options->budget)),
+        enough_((1 + in.options->gap) * bound_.seconds) {
+    const int64_t affordable =
+        std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost);
+    most_ = static_cast<int>(Uses(*in.options, "simulate") ? affordable : 1);
   }
-  if (best->simulation.period >= before) return;
-  char text[80];
-  std::snprintf(text, sizeof text, "refined: a local search by simulation made the step %.1f %% shorter",
-                100 * (1 - best->simulation.period / before));
-  best->candidate.causes = ExplainGreedy(in, best->candidate.decision);
-  best->candidate.causes.push_back(text);
-  rivals->push_back(RowOf("greedy, refined", *best));
-}
+
+  Result<Chosen> Run() {
+    const bool automatic = in_.options->strategy == "auto", exact = in_.options->strategy == "z3";
+    // Decisions forced by hand leave nothing to the trivial plans.
+    const bool forced =
+        in_.options->slots > 0 || in_.options->writeback_every > 0 || in_.options->resident.has_value();
+    ScoreAll(asked_, true);
+    if (best_ && best_->candidate.decision.strategy == "greedy") Refine(exact ? kLonger : 1);
+    for (const char* trivial : {"resident", "stream", "zo2"})
+      if (asked_ != trivial) ScoreAll(trivial, automatic && !forced && Uses(*in_.options, "trivial"));
+    if (exact || (automatic && best_ && best_->simulation.period > enough_)) AskZ3(exact);
+    if (!best_) return why_.ok() ? Error(Code::kInfeasible, "no strategy fits the budgets") : why_;
+    best_->bound = std::move(bound_);
+    best_->exact = search_;
+    best_->out_of_time = (out_of_time_ || search_.out_of_time) && best_->simulation.period > enough_;
+    return std::move(*best_);
+  }
+
+ private:
+  // The period of a decision, from the instruction list itself.
+  Result<Chosen> Score(Candidate candidate) {
+    const auto start = Clock::now();
+    Chosen s;
+    ZO2_ASSIGN(s.schedule, Emit(in_, candidate.decision));
+    for (Program& p : s.schedule.programs) {
+      Simulation simulation = Predict(&p, *in_.machine);
+      p.predicted_period = simulation.period;
+      if (p.purpose == Purpose::kTrain || in_.train == nullptr) s.simulation = std::move(simulation);
+    }
+    s.candidate = std::move(candidate);
+    slowest_ = std::max(slowest_, Clock::now() - start);
+    return s;
+  }
+
+  // Whether one more plan would be too many for the deadline.
+  bool Late() {
+    if (in_.deadline == Clock::time_point::max() || !best_) return false;
+    const bool late = Clock::now() + (1 + kVerify) * slowest_ >= in_.deadline;
+    out_of_time_ = out_of_time_ || late;
+    return late;
+  }
+
+  bool Improves(const Chosen& s) const {
+    return !best_ || s.simulation.period < best_->simulation.period * (1 - 1e-9);
+  }
+
+  void ScoreAll(const std::string& name, bool may_win) {
+    const bool asked = name == asked_;
+    auto candidates = MakeStrategy(name)->Decide(in_, demand_, most_);
+    if (!candidates.ok()) {
+      rivals_.push_back({name, false, 0, 0, candidates.status().message()});
+      if (asked) why_ = candidates.status();
+      return;
+    }
+    if (asked) seeds_ = *candidates;
+    for (Candidate& c : *candidates) {
+      // The closed form is about the least that the simulation will say.
+      if (asked && best_ && (c.period >= best_->simulation.period || best_->simulation.period <= enough_))
+        continue;
+      if (asked && Late()) break;
+      auto scored = Score(std::move(c));
+      if (!scored.ok()) {
+        rivals_.push_back({name, false, 0, 0, scored.status().message()});
+        if (asked && why_.ok()) why_ = scored.status();
+        continue;
+      }
+      rivals_.push_back(RowOf(name, *scored));
+      if (may_win && Improves(*scored)) best_ = std::move(*scored);
+    }
+  }
+
+  void AskZ3(bool asked) {
+    if (seeds_.empty() || Late()) return;
+    bool better = false;
+    for (Candidate& c : DecideExactly(in_, demand_, seeds_, most_, asked ? 0 : kAutoEffort, &search_)) {
+      if (best_ && (c.period >= best_->simulation.period || best_->simulation.period <= enough_)) continue;
+      if (Late()) break;
+      auto scored = Score(std::move(c));
+      if (!scored.ok()) continue;  // too many instructions
+      rivals_.push_back(RowOf("z3", *scored));
+      if (!Improves(*scored)) continue;
+      best_ = std::move(*scored);
+      better = true;
+    }
+    if (better) Refine(asked ? kLonger : 1);
+  }
+
+  // Local search by simulation, a fixed sequence of random numbers and a fixed amount of work.
+  void Refine(int64_t longer) {
+    const int64_t rounds =
+        longer * std::min(kRefineMost, kRefineInstructions / std::max<int64_t>(1, demand_.instructions));
+    if (rounds < kRefineLeast || best_->candidate.decision.slots == 0 || !Uses(*in_.options, "refine"))
+      return;
+    const double before = best_->simulation.period;
+    const uint64_t limit = in_.options->resident.value_or(UINT64_MAX);
+    std::mt19937 random(1);
+    for (int64_t i = 0; i < rounds && best_->simulation.period > enough_ && !Late(); ++i) {
+      Candidate c = best_->candidate;
+      c.decision = Neighbour(in_, c.decision, random);
+      if (std::find(c.decision.resident.begin(), c.decision.resident.end(), false) ==
+          c.decision.resident.end())
+        continue;
+      const MemoryUse use = MeasureMemory(in_, c.decision);
+      if (!Fits(in_, use) || use.resident > limit) continue;
+      auto scored = Score(std::move(c));
+      if (scored.ok() && Improves(*scored)) *best_ = std::move(*scored);
+    }
+    if (best_->simulation.period >= before) return;
+    char text[80];
+    std::snprintf(text, sizeof text, "refined: a local search by simulation made the step %.1f %% shorter",
+                  100 * (1 - best_->simulation.period / before));
+    std::vector<std::string> causes = ExplainGreedy(in_, best_->candidate.decision);
+    for (std::string& cause : best_->candidate.causes)
+      if (cause.rfind("z3: ", 0) == 0) causes.push_back(std::move(cause));
+    best_->candidate.causes = std::move(causes);
+    best_->candidate.causes.push_back(text);
+    rivals_.push_back(RowOf(best_->candidate.decision.strategy + ", refined", *best_));
+  }
+
+  const PlanInput& in_;
+  const Demand& demand_;
+  std::vector<Rival>& rivals_;
+  const std::string asked_;
+  Bound bound_;
+  const double enough_;
+  int most_ = 1;
+  std::optional<Chosen> best_;
+  Status why_;                    // the strategy that was asked for has no plan
+  std::vector<Candidate> seeds_;  // its candidates
+  ExactSearch search_;
+  Clock::duration slowest_{};  // of the plans scored
+  bool out_of_time_ = false;
+};
 
 }  // namespace
 
 Result<Chosen> Choose(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals) {
-  const auto most =
-      static_cast<int>(std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost));
-  const bool automatic = in.options->strategy == "auto";
-  std::vector<std::string> names = {automatic ? "greedy" : in.options->strategy};
-  for (const char* trivial : {"resident", "stream", "zo2"})
-    if (names[0] != trivial) names.push_back(trivial);
-  // Decisions forced by hand leave nothing to the trivial plans.
-  const bool forced = in.options->slots > 0 || in.options->writeback_every > 0 || in.options->resident.has_value();
-  const double enough = kNearBound * LowerBound(in, demand, in.options->budget).seconds;
-  std::optional<Chosen> best;
-  Status why;
-  for (size_t i = 0; i < names.size(); ++i) {
-    auto candidates = MakeStrategy(names[i])->Decide(in, demand, most);
-    if (!candidates.ok()) {
-      rivals->push_back({names[i], false, 0, 0, candidates.status().message()});
-      if (i == 0) why = candidates.status();
-      continue;
-    }
-    for (Candidate& c : *candidates) {
-      // The closed form is about the least that the simulation will say.
-      if (i == 0 && best && (c.period >= best->simulation.period || best->simulation.period <= enough)) continue;
-      auto scored = Score(in, std::move(c));
-      if (!scored.ok()) {
-        rivals->push_back({names[i], false, 0, 0, scored.status().message()});
-        if (i == 0 && why.ok()) why = scored.status();
-        continue;
-      }
-      rivals->push_back(RowOf(names[i], *scored));
-      const bool may_win = i == 0 || (automatic && !forced);
-      if (may_win && (!best || scored->simulation.period < best->simulation.period * (1 - 1e-9)))
-        best = std::move(*scored);
-    }
-    if (i == 0 && best && best->candidate.decision.strategy == "greedy" && best->candidate.decision.slots > 0)
-      Refine(in, demand, enough, rivals, &*best);
-  }
-  if (!best) return why.ok() ? Error(Code::kInfeasible, "no strategy fits the budgets") : why;
-  return std::move(*best);
+  return Chooser(in, demand, rivals).Run();
 }
 
 }  // namespace zo2

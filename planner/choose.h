@@ -9,6 +9,7 @@
 #include "ir/support/status.h"
 #include "planner/bound.h"
 #include "planner/emit.h"
+#include "planner/exact.h"
 #include "planner/simulate.h"
 #include "planner/strategy.h"
 
@@ -27,10 +28,18 @@ struct Chosen {
   Candidate candidate;
   Schedule schedule;
   Simulation simulation;  // of train (of evaluate where there is no loss)
+  Bound bound;
+  ExactSearch exact;         // how far Z3 came
+  bool out_of_time = false;  // input.deadline ended the search, and the gap is larger than was asked for
 };
 
-// Trivial plans are scored always, and win where they are better, unless the options force decisions. kInfeasible (or
-// kInvalid) with the sentence of the strategy that was asked for.
+// Trivial plans are scored always, and win where they are better, unless the options force decisions.
+// kInfeasible (or kInvalid) with the sentence of the strategy that was asked for.
+//
+// `auto` is greedy, and Z3 where greedy's gap is larger than the options ask for; `z3` is both, always, and a
+// longer search around the winner. So period(z3) <= period(greedy). A search ends when the gap is small
+// enough, when nothing is left to try, or in time for the plan to be verified before input.deadline; one plan
+// is always made.
 Result<Chosen> Choose(const PlanInput& input, const Demand& demand, std::vector<Rival>* rivals);
 
 }  // namespace zo2

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "planner/commands.h"
+#include "planner/heuristics.h"
 
 namespace zo2 {
 namespace {
@@ -17,6 +18,12 @@ CLI::Option* Add(CLI::App* app, const char* group, const char* name, T* value, c
 CLI::Option* AddText(CLI::App* app, const char* group, const char* name, std::string* value, const char* type,
                      const char* help, const char* absent = "") {
   return app->add_option(name, *value, help)->group(group)->type_name(type)->default_str(absent);
+}
+
+// --format, and the file that the result goes to.
+void AddFormat(CLI::App* app, Flags* f, const char* help, std::vector<std::string> formats) {
+  Add(app, kOutput, "--format", &f->format, "HOW", help)->check(CLI::IsMember(std::move(formats)).description(""));
+  AddText(app, kOutput, "-o,--output", &f->output, "FILE", "file to write", "standard output");
 }
 
 void AddModelFlags(CLI::App* app, Flags* f) {
@@ -57,6 +64,24 @@ void AddBitFlags(CLI::App* app, Flags* f) {
       "what matrix products take: fp32, or bf16 operands with fp32 sums");
   AddTypes(app, "--compute-for", &f->compute_for,
            "fp32 or bf16 for the matrices whose name contains a match; may be given several times");
+  Add(app, kBits, "--wire", &f->wire, "FORMAT",
+      "how weights with two and more axes cross the link, where that is narrower than they are stored: f32 (as stored), "
+      "bf16, f16, e4m3, int8, int4, or auto (by --max-wire-error)");
+  app->add_option("--wire-for", f->wire_for,
+                  "another format for the weights whose name contains a match; may be given several times")
+      ->group(kBits)
+      ->type_name("REGEX=FORMAT")
+      ->allow_extra_args(false)
+      ->default_str("none");
+  AddText(app, kBits, "--max-wire-error", &f->max_wire_error, "E",
+          "with --wire auto: each weight in the narrowest format whose relative RMS error is at most this", "none");
+  AddText(app, kBits, "--weight-errors", &f->weight_errors, "FILE",
+          "with --wire auto: errors measured by zo2-run profile --weights", "none");
+  Add(app, kBits, "--wire-update", &f->wire_update, "HOW",
+      "who keeps the exact masters of trained weights that go narrower: host (updates them every step), refresh (they "
+      "go up and down every K steps), or auto (the faster one)")
+      ->check(CLI::IsMember({"auto", "host", "refresh"}).description(""));
+  Add(app, kBits, "--refresh-every", &f->plan.refresh_every, "K", "steps between refreshes; 0: decided");
   Add(app, kBits, "--rounding", &f->rounding, "HOW", "how 16-bit masters are rounded: stochastic or nearest")
       ->check(CLI::IsMember({"stochastic", "nearest"}).description(""));
   app->add_flag("--rademacher", f->rademacher, "directions of +1 and -1 instead of normal ones")->group(kBits);
@@ -73,12 +98,24 @@ void AddPlanFlags(CLI::App* app, Flags* f) {
   AddText(app, kBudgets, "--link-down", &f->link_down, "RATE", "rate from device to host", "the machine's");
   AddBitFlags(app, f);
   Add(app, kDecisions, "--strategy", &f->plan.strategy, "NAME",
-      "auto (the best of all), greedy, stream (everything), resident (everything) or zo2 (the published schedule)");
+      "auto (the best of all), greedy, z3 (exact class counts, and a longer search), exhaustive (tiny models), stream "
+      "(everything), resident (everything) or zo2 (the published schedule)");
   Add(app, kDecisions, "--slots", &f->plan.slots, "N", "slots that streamed tiles pass through; 0: decided");
   Add(app, kDecisions, "--writeback-every", &f->plan.writeback_every, "K",
       "steps between write-backs of a streamed tile; 0: decided");
   AddText(app, kDecisions, "--resident", &f->resident, "SIZE", "weights kept on the device: all, none or this much",
           "decided");
+  std::string heuristics;
+  for (const Heuristic& h : Heuristics()) heuristics += std::string("\n  ") + h.name + ": " + h.what;
+  app->add_option("--without", f->plan.without, "heuristics to plan without, to see what each is worth:" + heuristics)
+      ->group(kDecisions)
+      ->type_name("NAME,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->default_str("none");
+  Add(app, kDecisions, "--gap", &f->gap, "PERCENT", "a search ends when the step is this close to the bound");
+  Add(app, kDecisions, "--time-limit", &f->plan.time_limit, "SECONDS",
+      "a search ends after this time: the best plan is written, and the exit status is 4 if it is not that close");
   Add(app, kOutput, "--steps", &f->plan.steps, "N", "steps that the report's total is for");
 }
 
@@ -100,31 +137,41 @@ void AddCommands(CLI::App* app, Flags* f, std::function<Result<void>(Flags&)>* r
   AddText(compile, kBudgets, "--budget", &f->budget, "SIZE", "device memory, like 64MiB", "what the machine has");
   AddText(compile, kOutput, "-o,--output", &f->output, "FILE", "plan file; a name that ends in .json gives JSON",
           "none is written");
-  AddText(compile, kOutput, "--report", &f->report, "FILE", "report as JSON (docs/REPORT.md)", "none is written");
-  compile->add_flag("--quiet", f->quiet, "print nothing")->group(kOutput);
+  AddText(compile, kOutput, "--report", &f->report, "FILE",
+          "report as JSON (docs/REPORT.md), also where no plan fits the budgets", "none is written");
+  compile
+      ->add_option("--what-if", f->what_if,
+                   "plan again for a changed machine or budget and print what differs: any of link, link-up, link-down, "
+                   "budget, host-budget, compute, noise, like link=2x,budget=+4GiB,compute=-10%; may be given several "
+                   "times")
+      ->group(kOutput)
+      ->type_name("KEY=VALUE,...")
+      ->allow_extra_args(false)
+      ->default_str("none");
+  compile->add_flag("--quiet", f->quiet, "print nothing but answers to --what-if")->group(kOutput);
   CLI::App* inspect =
       command("inspect", "Show a plan: its report, all of it as JSON, a timeline, or one weight.", Inspect);
   inspect->add_option("PLAN", f->model, "plan file")->required()->type_name("FILE");
-  Add(inspect, kOutput, "--format", &f->format, "HOW",
-      "text (the report), json (the whole schedule), html (a timeline for a browser) or perfetto (a trace for "
-      "ui.perfetto.dev)")
-      ->check(CLI::IsMember({"text", "json", "html", "perfetto"}).description(""));
-  AddText(inspect, kOutput, "--weight", &f->weight, "NAME", "where this weight is stored, lives and moves",
-          "all of the plan");
-  AddText(inspect, kOutput, "-o,--output", &f->output, "FILE", "file to write", "standard output");
+  AddFormat(inspect, f,
+            "text (the report), json (the whole schedule), html (a timeline for a browser) or perfetto (a trace for "
+            "ui.perfetto.dev); with --weight text or json",
+            {"text", "json", "html", "perfetto"});
+  AddText(inspect, kOutput, "--weight", &f->weight, "NAME", "this weight's life through a period: where it is, what moves, changes and "
+          "uses it when", "all of the plan");
   command("verify", "Prove a plan safe: no hazard, no deadlock, no lost update, nothing outside its arena.", VerifyPlan)
       ->add_option("PLAN", f->model, "plan file")
       ->required()
       ->type_name("FILE");
   CLI::App* compare =
-      command("compare", "Say whether two plans give the same bits, and what differs between them.", Compare);
+      command("compare", "Say whether two plans give the same bits, which is faster and why.", Compare);
   compare->add_option("A", f->model, "plan file")->required()->type_name("FILE");
   compare->add_option("B", f->other, "plan file")->required()->type_name("FILE");
+  AddFormat(compare, f, "text or json", {"text", "json"});
   CLI::App* sweep = command("sweep", "Plan for many budgets: memory against time.", RunSweep);
   AddPlanFlags(sweep, f);
   AddText(sweep, kBudgets, "--budget", &f->range, "FROM..TO", "device memory, like 1GiB..24GiB")->required();
   Add(sweep, kOutput, "--points", &f->points, "N", "budgets to try, evenly spaced in the logarithm");
-  sweep->add_flag("--json", f->json, "rows as JSON")->group(kOutput);
+  AddFormat(sweep, f, "text (a table), json, or html (a page with plot and table)", {"text", "json", "html"});
   command("machines", "List the built-in machines with the sources of their figures, or print one as JSON.", Machines)
       ->add_option("NAME", f->other, "machine to print")
       ->type_name("NAME|FILE");

@@ -8,6 +8,7 @@
 #include "ir/support/file.h"
 #include "planner/commands.h"
 #include "planner/precision.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -52,6 +53,32 @@ std::string NameOf(const std::string& path) {
   return stem == "model" && !folder.empty() ? folder : stem;
 }
 
+Result<void> ReadWire(Flags& f) {
+  f.plan.wire_for.clear();
+  for (const std::string& text : f.wire_for) {
+    ZO2_ASSIGN(WireRule rule, ParseWireRule(text));
+    f.plan.wire_for.push_back(rule);
+  }
+  f.plan.wire_update = f.wire_update == "host"      ? WireUpdate::kHost
+                       : f.wire_update == "refresh" ? WireUpdate::kRefresh
+                                                    : WireUpdate::kAuto;
+  if (f.wire != "auto") {
+    ZO2_ASSIGN(f.plan.wire, ParseWire("--wire", f.wire));
+    if (!f.max_wire_error.empty() || !f.weight_errors.empty())
+      return Invalid("--max-wire-error and --weight-errors are for --wire auto");
+    return {};
+  }
+  if (f.max_wire_error.empty() || f.weight_errors.empty())
+    return Invalid("--wire auto needs --max-wire-error and --weight-errors (a file of zo2-run profile --weights)");
+  char* end = nullptr;
+  f.plan.max_wire_error = std::strtod(f.max_wire_error.c_str(), &end);
+  if (*end != '\0' || !(*f.plan.max_wire_error >= 0))
+    return Invalid("--max-wire-error '", f.max_wire_error, "' is no number from 0 on, like 0.02");
+  ZO2_ASSIGN(const std::string text, ReadFile(f.weight_errors));
+  ZO2_ASSIGN(f.plan.wire_errors, ParseWireErrors(text, f.weight_errors));
+  return {};
+}
+
 }  // namespace
 
 Result<Graph> Load(Flags& f) {
@@ -90,6 +117,7 @@ Result<void> ReadPlanOptions(Flags& f) {
   }
   f.plan.rounding = f.rounding == "nearest" ? Rounding::kNearest : Rounding::kStochastic;
   f.plan.rademacher = f.rademacher;
+  f.plan.gap = f.gap / 100;
   ZO2_ASSIGN(f.plan.storage, ParseFloat("--storage", f.storage, "as-is"));
   ZO2_ASSIGN(auto compute, ParseFloat("--compute", f.compute, ""));
   f.plan.compute = *compute;
@@ -103,6 +131,7 @@ Result<void> ReadPlanOptions(Flags& f) {
     ZO2_ASSIGN(TypeRule rule, ParseTypeRule("--compute-for", text, ""));
     f.plan.compute_for.push_back(rule);
   }
+  ZO2_TRY(ReadWire(f));
   std::error_code ignored;  // a plan may be run from anywhere
   auto folder = std::filesystem::absolute(DirName(f.model), ignored).lexically_normal();
   f.plan.model_dir = ignored ? DirName(f.model) : folder.string();

@@ -1,5 +1,7 @@
 // The commands that make plans.
+#include <cstdio>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "ir/schedule/schedule_io.h"
 #include "ir/support/file.h"
@@ -7,21 +9,56 @@
 #include "planner/plan.h"
 #include "planner/report.h"
 #include "planner/sweep.h"
+#include "planner/what_if.h"
 
 namespace zo2 {
 
+namespace {
+
+// The report's file: the plan's report, with what-ifs where they were asked for.
+Result<void> WriteReport(const Flags& f, const std::string& report, const std::vector<WhatIfAnswer>& answers) {
+  if (answers.empty()) return WriteFile(f.report, report + "\n");
+  auto json = nlohmann::ordered_json::parse(report);
+  json["what_if"] = nlohmann::ordered_json::array();
+  for (const WhatIfAnswer& answer : answers) json["what_if"].push_back(nlohmann::ordered_json::parse(answer.json));
+  return WriteFile(f.report, json.dump(1) + "\n");
+}
+
+// kTimeLimit where the search did not come as close to the bound as it was asked to.
+Result<void> OutOfTime(const Plan& plan, const PlanOptions& o) {
+  if (!plan.out_of_time) return {};
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "the time limit of %g s (--time-limit) ended the search: this plan is the best found, at most %.2g %% slower "
+                "than any", o.time_limit, 100 * (plan.simulation.period / plan.bound.seconds - 1));
+  return Error(Code::kTimeLimit, text);
+}
+
+}  // namespace
+
 Result<void> Compile(Flags& f) {
   ZO2_TRY(ReadPlanOptions(f));
+  for (const std::string& spec : f.what_if) ZO2_TRY(ParseWhatIf(spec));
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
-  ZO2_ASSIGN(Plan plan, CompilePlan(graph, machine, f.plan));
-  if (!f.output.empty()) ZO2_TRY(WriteSchedule(plan.schedule, f.output));
-  if (!f.report.empty()) ZO2_TRY(WriteFile(f.report, plan.schedule.report + "\n"));
-  if (f.quiet) return {};
-  ZO2_ASSIGN(std::string text, ReportText(plan.schedule.report));
-  std::cout << text;
-  if (!f.output.empty()) std::cout << "\nplan written to " << f.output << "\n";
-  return {};
+  std::string infeasible;
+  auto plan = CompilePlan(graph, machine, f.plan, &infeasible);
+  if (!plan.ok()) {
+    if (!infeasible.empty() && !f.report.empty()) ZO2_TRY(WriteFile(f.report, infeasible + "\n"));
+    return plan.status();
+  }
+  std::vector<WhatIfAnswer> answers;
+  for (const std::string& spec : f.what_if) {
+    ZO2_ASSIGN(WhatIfAnswer answer, WhatIf(graph, machine, f.plan, *plan, spec));
+    answers.push_back(std::move(answer));
+  }
+  if (!f.output.empty()) ZO2_TRY(WriteSchedule(plan->schedule, f.output));
+  if (!f.report.empty()) ZO2_TRY(WriteReport(f, plan->schedule.report, answers));
+  ZO2_ASSIGN(std::string text, ReportText(plan->schedule.report));
+  if (!f.quiet) std::cout << text;
+  for (size_t i = 0; i < answers.size(); ++i) std::cout << (f.quiet && i == 0 ? "" : "\n") << answers[i].text;
+  if (!f.quiet && !f.output.empty()) std::cout << "\nplan written to " << f.output << "\n";
+  return OutOfTime(*plan, f.plan);
 }
 
 Result<void> RunSweep(Flags& f) {
@@ -29,9 +66,9 @@ Result<void> RunSweep(Flags& f) {
   ZO2_ASSIGN(auto range, ParseSizeRange(f.range));
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
-  ZO2_ASSIGN(std::string text, Sweep(graph, machine, f.plan, range.first, range.second, f.points, f.json));
-  std::cout << text;
-  return {};
+  ZO2_ASSIGN(std::string json, SweepJson(graph, machine, f.plan, range.first, range.second, f.points));
+  if (f.format == "html") return Deliver(f, SweepHtml(json), "; open it in a browser, it needs no network");
+  return Deliver(f, f.format == "json" ? json : SweepText(json));
 }
 
 }  // namespace zo2

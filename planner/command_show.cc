@@ -10,6 +10,7 @@
 #include "planner/compare.h"
 #include "planner/report.h"
 #include "planner/timeline.h"
+#include "planner/weight_life.h"
 
 namespace zo2 {
 
@@ -19,32 +20,32 @@ Result<void> Check(Flags& f) {
   return {};
 }
 
-Result<void> Inspect(Flags& f) {
-  ZO2_ASSIGN(Schedule schedule, ReadSchedule(f.model));
-  std::string text;
-  // These follow its indices; JSON and text show whatever is there.
-  if (!f.weight.empty() || f.format == "html" || f.format == "perfetto") ZO2_TRY(Verify(schedule));
-  if (!f.weight.empty()) {
-    ZO2_ASSIGN(text, WeightText(schedule, f.weight));
-  } else if (f.format == "json") {
-    text = ScheduleToJson(schedule);
-  } else if (f.format == "html") {
-    text = TimelineHtml(schedule);
-  } else if (f.format == "perfetto") {
-    text = PerfettoJson(schedule);
-  } else {
-    ZO2_ASSIGN(text, ReportText(schedule.report));
-  }
-  if (!f.output.empty()) {
-    if (Status status = WriteFile(f.output, text); !status.ok()) return status;
-    std::cout << "written to " << f.output;
-    if (f.format == "html") std::cout << "; open it in a browser, it needs no network";
-    if (f.format == "perfetto") std::cout << "; open it at ui.perfetto.dev or chrome://tracing";
-    std::cout << "\n";
+Result<void> Deliver(const Flags& f, const std::string& text, const char* hint) {
+  if (f.output.empty()) {
+    std::cout << text;
     return {};
   }
-  std::cout << text;
+  ZO2_TRY(WriteFile(f.output, text));
+  std::cout << "written to " << f.output << hint << "\n";
   return {};
+}
+
+Result<void> Inspect(Flags& f) {
+  ZO2_ASSIGN(Schedule schedule, ReadSchedule(f.model));
+  const bool picture = f.format == "html" || f.format == "perfetto";
+  if (!f.weight.empty() && picture) return Invalid("--weight is shown as text or json, not as ", f.format);
+  // These follow its indices; JSON and text show whatever is there.
+  if (!f.weight.empty() || picture) ZO2_TRY(Verify(schedule));
+  if (!f.weight.empty()) {
+    ZO2_ASSIGN(std::string text, f.format == "json" ? WeightJson(schedule, f.weight) : WeightText(schedule, f.weight));
+    return Deliver(f, text);
+  }
+  if (f.format == "json") return Deliver(f, ScheduleToJson(schedule));
+  if (f.format == "html") return Deliver(f, TimelineHtml(schedule), "; open it in a browser, it needs no network");
+  if (f.format == "perfetto")
+    return Deliver(f, PerfettoJson(schedule), "; open it at ui.perfetto.dev or chrome://tracing");
+  ZO2_ASSIGN(std::string text, ReportText(schedule.report));
+  return Deliver(f, text);
 }
 
 Result<void> VerifyPlan(Flags& f) {
@@ -61,9 +62,8 @@ Result<void> VerifyPlan(Flags& f) {
 Result<void> Compare(Flags& f) {
   ZO2_ASSIGN(Schedule a, ReadSchedule(f.model));
   ZO2_ASSIGN(Schedule b, ReadSchedule(f.other));
-  ZO2_ASSIGN(std::string text, CompareText(a, b));
-  std::cout << text;
-  return {};
+  ZO2_ASSIGN(std::string text, f.format == "json" ? CompareJson(a, b) : CompareText(a, b));
+  return Deliver(f, text);
 }
 
 Result<void> Machines(Flags& f) {

@@ -25,9 +25,12 @@ struct Flags {
   std::string model, bind, machine = "cpu-2core", output, report, format = "text", weight, other, weights;
   std::string budget, host_budget, tile, resident, link_up, link_down, range;
   std::string rounding = "stochastic", numerics = "pinned", storage = "as-is", compute = "fp32";
-  std::vector<std::string> storage_for, compute_for;
-  bool quiet = false, rademacher = false, json = false;
+  std::string wire = "f32", wire_update = "auto", max_wire_error, weight_errors;
+  std::vector<std::string> storage_for, compute_for, wire_for;
+  std::vector<std::string> what_if;
+  bool quiet = false, rademacher = false;
   int points = 9;
+  double gap = 1;  // percent
   LoadOptions load;
   PlanOptions plan;
 };
@@ -39,6 +42,9 @@ void AddCommands(CLI::App* app, Flags* flags, std::function<Result<void>(Flags&)
 Result<void> ReadPlanOptions(Flags& flags);
 Result<Graph> Load(Flags& flags);
 Result<Machine> MachineOf(const Flags& flags);
+
+// Writes what a command made to --output, or prints it. `hint`: what to do with the file.
+Result<void> Deliver(const Flags& flags, const std::string& text, const char* hint = "");
 
 Result<void> Compile(Flags& flags);
 Result<void> RunSweep(Flags& flags);

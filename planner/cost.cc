@@ -17,6 +17,20 @@ bool IsTranscendental(Op op) {
   }
 }
 
+// Arithmetic of decoding a value, in normals drawn.
+double DecodeNormals(const Component& c) {
+  if (c.wire == PlainWire(c.storage)) return 0;
+  switch (c.wire) {
+    case WireFormat::kE4M3:
+      return 0.15;
+    case WireFormat::kI8:
+    case WireFormat::kI4:
+      return 0.1;
+    default:
+      return 0.02;
+  }
+}
+
 }  // namespace
 
 std::vector<const TensorType*> InputTypes(const Graph& graph, NodeId id) {
@@ -115,22 +129,52 @@ double CostModel::Call(NodeId id, int64_t begin, int64_t end) const {
 }
 
 double CostModel::Prepare(const Tile& tile, const std::vector<PlanWeight>& weights, double pending, int branches,
-                          bool perturbed, bool write) const {
+                          bool perturbed, bool write, bool coded) const {
+  const double normals = pending * samples_ + (perturbed && branches > 0 ? 1 : 0);
+  if (!coded && tile.trainable && !machine_.calls.empty()) {
+    auto it = machine_.calls.find(PrepareSignature(tile, weights));
+    if (it != machine_.calls.end()) {
+      double n = 0, bytes = 0;
+      for (const Segment& s : tile.segments) {
+        const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
+        n += static_cast<double>(s.elements());
+        bytes += static_cast<double>(s.elements() * (SizeOf(c.storage) * (write ? 2 : 1) + branches * SizeOf(c.compute)));
+      }
+      return std::max(it->second + n * (normals - 2) / machine_.noise_normals_per_s,
+                      machine_.call_overhead_s + bytes / machine_.memory_bytes_per_s);
+    }
+  }
   double seconds = machine_.call_overhead_s;
   for (const Segment& s : tile.segments) {
     const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
     auto n = static_cast<double>(s.elements());
     double bytes = n * static_cast<double>(SizeOf(c.storage) * (write ? 2 : 1) + branches * SizeOf(c.compute));
+    if (coded) {
+      const auto wire = static_cast<double>(WireBytes(c.wire, s.row_end - s.row_begin, s.col_end - s.col_begin));
+      bytes += wire - n * static_cast<double>(SizeOf(c.storage));
+    }
+    const double decode = coded ? n * DecodeNormals(c) / machine_.noise_normals_per_s : 0;
     double least = bytes / machine_.memory_bytes_per_s;
     if (!c.trainable) {
-      seconds += least;
+      seconds += std::max(least, decode);
       continue;
     }
     // The measured rate is for two normals a weight: one pending update, one perturbation for both branches.
     auto rate = machine_.prepare_params_per_s.find(c.storage);
     double two = 1 / (rate == machine_.prepare_params_per_s.end() ? 1e9 : rate->second);
-    double normals = pending * samples_ + (perturbed && branches > 0 ? 1 : 0);
-    seconds += std::max(least, n * (two + (normals - 2) / machine_.noise_normals_per_s));
+    seconds += std::max(least, n * (two + (normals - 2) / machine_.noise_normals_per_s) + decode);
+  }
+  return seconds;
+}
+
+double CostModel::HostUpdate(const Tile& tile, const std::vector<PlanWeight>& weights, double pending,
+                             bool encode) const {
+  double seconds = machine_.call_overhead_s;
+  for (const Segment& s : tile.segments) {
+    const auto n = static_cast<double>(s.elements());
+    if (weights[static_cast<size_t>(s.weight)].trainable)
+      seconds += n * pending * samples_ / machine_.host_update_params_per_s;
+    if (encode) seconds += 4 * n / machine_.encode_bytes_per_s;  // the rate is for f32 masters
   }
   return seconds;
 }

@@ -24,9 +24,12 @@ class CostModel {
   double Download(uint64_t bytes, double busy = 0) const;
   // One branch of a node, over the whole weight or a part [begin, end) of the tiled axis (end 0: whole).
   double Call(NodeId node, int64_t begin, int64_t end) const;
-  // The fused pass over a tile: `pending` updates (an average), `branches` outputs, perturbed or not.
+  // The fused pass over a tile: `pending` updates (an average), `branches` outputs, perturbed or not. `coded`: from its
+  // wire form.
   double Prepare(const Tile& tile, const std::vector<PlanWeight>& weights, double pending, int branches, bool perturbed,
-                 bool write) const;
+                 bool write, bool coded = false) const;
+  // A host update of a tile: `pending` updates applied to its master, which is encoded when `encode`.
+  double HostUpdate(const Tile& tile, const std::vector<PlanWeight>& weights, double pending, bool encode) const;
   double Gradient() const { return machine_.call_overhead_s; }
   // Arithmetic of one branch of the node, multiply-adds count 2.
   double Flops(NodeId node) const;

@@ -5,6 +5,7 @@
 
 #include "planner/arith.h"
 #include "planner/emit_program.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -37,11 +38,26 @@ class Bump {
   uint64_t align_, top_ = 0;
 };
 
-uint64_t SlotBytes(const PlanInput& in, const Decision& d) {
+uint64_t LargestSlot(const PlanInput& in, const Decision& d) {
   uint64_t most = 0;
   for (size_t t = 0; t < in.partition->tiles.size(); ++t)
-    if (!d.resident[t]) most = std::max(most, in.partition->tiles[t].wire_bytes);
+    if (!d.resident[t]) most = std::max(most, SlotBytes(in, static_cast<TileId>(t)));
   return most;
+}
+
+// Master and codes of each tile, where the decision wants them. A trained tile on the device is not coded.
+void PlaceTiles(const PlanInput& in, const Decision& d, Schedule* s, Bump* device, Bump* host) {
+  for (size_t t = 0; t < s->tiles.size(); ++t) {
+    Tile& tile = s->tiles[t];
+    Bump* place = d.resident[t] ? device : host;
+    const bool coded = in.partition->coded[t] && (!tile.trainable || !d.resident[t]);
+    if (!coded && in.partition->coded[t]) {
+      tile.wire_bytes = tile.bytes;
+      for (Segment& g : tile.segments) g.wire_offset = g.offset;
+    }
+    if (!coded || tile.trainable) tile.master = place->Add("master of " + tile.name, BufferKind::kMaster, tile.bytes);
+    if (coded) tile.codes = place->Add("codes of " + tile.name, BufferKind::kCodes, tile.wire_bytes);
+  }
 }
 
 std::vector<ValueId> Constants(const PlanInput& in) {
@@ -54,6 +70,10 @@ std::vector<ValueId> Constants(const PlanInput& in) {
 }
 
 uint32_t RecordRing(const Decision& d) { return static_cast<uint32_t>(d.writeback_every) + 2; }
+// Host updates may have as many updates pending as prepares.
+uint32_t HostRecordRing(const PlanInput& in, const Decision& d) {
+  return AnyCodedTrained(*in.partition) ? std::max(kResultRing, RecordRing(d)) : kResultRing;
+}
 
 // Host staging of one program.
 void StageProgram(const PlanInput& in, const Layout& layout, Bump* host, StagedProgram* staged) {
@@ -145,11 +165,16 @@ MemoryUse MeasureMemory(const PlanInput& in, const Decision& d) {
   MemoryUse use;
   bool streamed = false;
   for (size_t t = 0; t < in.partition->tiles.size(); ++t) {
-    const Tile& tile = in.partition->tiles[t];
-    (d.resident[t] ? use.resident : use.host_masters) += AlignUp(tile.bytes, align);
-    streamed = streamed || !d.resident[t];
+    const auto id = static_cast<TileId>(t);
+    if (d.resident[t]) {
+      use.resident += AlignUp(ResidentBytes(in, id), align);
+      continue;
+    }
+    streamed = true;
+    use.host_masters += AlignUp(MasterBytesOnHost(in, id), align);
+    use.host_codes += AlignUp(CodeBytesOnHost(in, id), align);
   }
-  if (streamed) use.slots = AlignUp(SlotBytes(in, d), align) * static_cast<uint64_t>(d.slots);
+  if (streamed) use.slots = AlignUp(LargestSlot(in, d), align) * static_cast<uint64_t>(d.slots);
   for (ValueId v : Constants(in))
     use.constants += AlignUp(static_cast<uint64_t>(in.graph->value(v).type.bytes()), align);
   if (in.train != nullptr) use.records = AlignUp(StepRecordBytes(in.options->samples), align) * RecordRing(d);
@@ -162,7 +187,8 @@ MemoryUse MeasureMemory(const PlanInput& in, const Decision& d) {
     StageProgram(in, *layout, &host, &staged);
     use.host_staging += host.top();
   }
-  if (in.train != nullptr) use.host_staging += AlignUp(StepRecordBytes(in.options->samples), align) * kResultRing;
+  if (in.train != nullptr)
+    use.host_staging += AlignUp(StepRecordBytes(in.options->samples), align) * HostRecordRing(in, d);
   return use;
 }
 
@@ -179,15 +205,11 @@ Result<Schedule> Emit(const PlanInput& in, const Decision& d) {
   s.arenas[kDevice] = {Tier::kDevice, 0, 0, in.options->budget};
   s.arenas[kHost] = {Tier::kHost, 0, 0, in.options->host_budget};
   Bump device(&s, kDevice, align), host(&s, kHost, align);
-  bool streamed = false;
-  for (size_t t = 0; t < s.tiles.size(); ++t) {
-    Tile& tile = s.tiles[t];
-    streamed = streamed || !d.resident[t];
-    tile.master = (d.resident[t] ? device : host).Add("master of " + tile.name, BufferKind::kMaster, tile.bytes);
-  }
+  PlaceTiles(in, d, &s, &device, &host);
+  const bool streamed = std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
   Placement placement;
   for (int i = 0; streamed && i < d.slots; ++i)
-    placement.slots.push_back(device.Add("slot " + std::to_string(i), BufferKind::kSlot, SlotBytes(in, d)));
+    placement.slots.push_back(device.Add("slot " + std::to_string(i), BufferKind::kSlot, LargestSlot(in, d)));
   for (ValueId v : Constants(in)) {
     s.values[Ix(v)].constant = device.Add("constant " + in.graph->value(v).name, BufferKind::kConstant,
                                           static_cast<uint64_t>(in.graph->value(v).type.bytes()));
@@ -195,7 +217,7 @@ Result<Schedule> Emit(const PlanInput& in, const Decision& d) {
   if (in.train != nullptr) {
     uint64_t bytes = StepRecordBytes(in.options->samples);
     placement.record = device.Add("records", BufferKind::kRecord, bytes, RecordRing(d));
-    placement.record_host = host.Add("records on the host", BufferKind::kRecord, bytes, kResultRing);
+    placement.record_host = host.Add("records on the host", BufferKind::kRecord, bytes, HostRecordRing(in, d));
   }
   const uint64_t base = device.top();
   uint64_t top = base;

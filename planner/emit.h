@@ -7,9 +7,15 @@
 // Edges only where two lanes meet: upload -> prepare (or first reader); prepare -> download; whatever released slot
 // s -> the next upload into s (in the next iteration for the first ones); download -> a later upload of the same tile.
 // All the rest follows from the lanes' own order, so the next iteration's uploads run under this one's tail.
+//
+// Coded tiles (schedule.h) go up as codes. Where the host updates masters, a host lane does so at the end of the
+// iteration, in the order of the tiles' last uploads: last upload -> host update -> first upload of the next iteration.
+// Where masters are refreshed, the master goes up instead at the tile's residue, and the host update that encodes it
+// waits for its download.
 #ifndef ZO2_PLANNER_EMIT_H_
 #define ZO2_PLANNER_EMIT_H_
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -33,6 +39,8 @@ struct Decision {
   bool block_granular = false;   // the published ZO2 schedule's order: see fixed.cc
 };
 
+struct Shortage;  // shortage.h
+
 // Everything that does not depend on decisions.
 struct PlanInput {
   const Graph* graph = nullptr;
@@ -42,14 +50,16 @@ struct PlanInput {
   const CostModel* cost = nullptr;
   const Layout* train = nullptr;     // null: the graph has no loss
   const Layout* evaluate = nullptr;  // null: neither loss nor outputs
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();  // of the search
+  std::vector<Shortage>* shortages = nullptr;  // what strategies found not to fit is added here; null: not asked for
 };
 
 // Bytes of each kind of memory under a decision.
 struct MemoryUse {
   uint64_t resident = 0, slots = 0, constants = 0, records = 0, temporary = 0;  // device
-  uint64_t host_masters = 0, host_staging = 0;                                  // host
+  uint64_t host_masters = 0, host_codes = 0, host_staging = 0;                  // host
   uint64_t device() const { return resident + slots + constants + records + temporary; }
-  uint64_t host() const { return host_masters + host_staging; }
+  uint64_t host() const { return host_masters + host_codes + host_staging; }
 };
 MemoryUse MeasureMemory(const PlanInput& input, const Decision& decision);
 

@@ -58,6 +58,7 @@ class ProgramEmitter {
     }
     if (train) tiles_.UpdateUnused();
     tiles_.EndBlock();
+    if (train) tiles_.UpdateOnHost(place_.record_host, true);
     if (train) EmitGradient(staged);
     DownloadResults(staged);
     for (auto [v, up] : input_up_) {  // a ring copy is free when its last reader is done
@@ -71,6 +72,7 @@ class ProgramEmitter {
   Program Flush() {
     tiles_.UpdateUnused();
     tiles_.EndBlock();
+    tiles_.UpdateOnHost(place_.record_host, false);
     tiles_.Close();
     return std::move(p_);
   }
@@ -139,7 +141,7 @@ class ProgramEmitter {
       if (held.count(id)) continue;
       Held h;
       h.form = Held::kSlotForm;
-      h.slot = tiles_.Upload(id);
+      h.slot = tiles_.Upload(id, ~0ull, 0);
       h.buffer[0] = h.buffer[1] = tiles_.slot_buffer(h.slot);
       held.emplace(id, h);
     }
@@ -192,7 +194,7 @@ class ProgramEmitter {
 
   void NoteReads(const Node& node, int32_t index, const std::map<TileId, Held>& held) {
     for (const auto& [t, h] : held)
-      if (h.form == Held::kSlotForm) tiles_.AddEdge(kUp, h.slot.upload, kCompute, index);
+      if (h.form == Held::kSlotForm) tiles_.AddEdge(kUp, h.slot.master, kCompute, index);
     for (ValueId in : node.inputs) {
       if (in < 0) continue;
       auto it = input_up_.find(roots_[Ix(in)]);
@@ -332,6 +334,10 @@ class ProgramEmitter {
     int32_t down = Copy(kDown, p_.record, p_.record_host, record);
     tiles_.AddEdge(kCompute, gradient, kDown, down);
     tiles_.AddEdge(kDown, down, kCompute, gradient, 1);  // long past by then; keeps the ring's reuse in order
+    if (const int32_t last = tiles_.Last(kHostLane); last >= 0) {
+      tiles_.AddEdge(kDown, down, kHostLane, 0, 1);
+      tiles_.AddEdge(kHostLane, last, kDown, down, 2);  // the ring on the host is longer than what is ever pending
+    }
   }
 
   void DownloadResults(const StagedProgram& staged) {

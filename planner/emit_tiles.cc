@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "planner/arith.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 
@@ -27,15 +28,29 @@ TileEmitter::TileEmitter(const PlanInput& in, const Decision& d, const std::vect
   p_.max_lag_in = in.train == nullptr ? 0 : d.writeback_every;  // without training nothing is ever pending
   p_.max_lag_out = p_.purpose == Purpose::kFlush ? 0 : p_.max_lag_in;
   const size_t tiles = s_.tiles.size();
+  bool on_host = false;
+  for (size_t t = 0; t < tiles; ++t) {
+    const auto id = static_cast<TileId>(t);
+    const bool coded = s_.tiles[t].codes >= 0 && s_.tiles[t].trainable;
+    on_host = on_host || (coded && (p_.purpose == Purpose::kTrain ||
+                                    (p_.purpose == Purpose::kFlush && updated_on_host(id))));
+  }
+  if (on_host) {
+    p_.lanes.resize(4);
+    p_.lanes[kHostLane].kind = LaneKind::kHost;
+    p_.lanes[kHostLane].threads = in.machine->host_threads;
+  }
   slots_.resize(slots.size());
   written_.assign(tiles, false);
   down_.assign(tiles, -1);
   upload_.assign(tiles, -1);
+  first_.resize(tiles);
+  last_.resize(tiles);
   due_.assign(tiles, ~0ull);
   // Write-backs are staggered: in every iteration each K-th streamed tile is due, so that no step is heavier.
-  int next = 0;
+  int next[2] = {0, 0};  // plain and coded ones
   for (size_t t = 0; p_.period > 1 && t < tiles; ++t)
-    if (!d.resident[t] && s_.tiles[t].trainable) due_[t] = 1ull << (next++ % p_.period);
+    if (!d.resident[t] && s_.tiles[t].trainable) due_[t] = 1ull << (next[s_.tiles[t].codes >= 0]++ % p_.period);
 }
 
 int32_t TileEmitter::Add(LaneId lane, Instruction i) {
@@ -50,11 +65,12 @@ void TileEmitter::AddEdge(LaneId from_lane, int32_t from, LaneId to_lane, int32_
 }
 
 int32_t TileEmitter::Last(LaneId lane) const {
-  return static_cast<int32_t>(p_.lanes[Ix(lane)].instructions.size()) - 1;
+  return Ix(lane) < p_.lanes.size() ? static_cast<int32_t>(p_.lanes[Ix(lane)].instructions.size()) - 1 : -1;
 }
 
-InSlot TileEmitter::Upload(TileId id) {
+InSlot TileEmitter::Upload(TileId id, uint64_t masters, uint64_t codes) {
   const int64_t number = num_uploads_++;
+  const Tile& t = tile(id);
   InSlot in;
   in.index = static_cast<int>(number % static_cast<int64_t>(slots_.size()));
   Slot& slot = slots_[Ix(in.index)];
@@ -64,50 +80,73 @@ InSlot TileEmitter::Upload(TileId id) {
     EndBlock();  // what this upload reads, or writes over, has to be down first
     break;
   }
-  Instruction i;
-  i.kind = InstrKind::kCopy;
-  i.tile = id;
-  i.operands = {Bytes(tile(id).master, tile(id).bytes, AccessMode::kRead),
-                Bytes(slot_buffer(in), tile(id).bytes, AccessMode::kWrite)};
-  in.upload = Add(kUp, std::move(i));
-  if (first_upload_ < 0) first_upload_ = in.upload;
-  if (block_gate_ >= 0) AddEdge(kCompute, block_gate_, kUp, in.upload);
-  block_gate_ = -1;
-  if (slot.first < 0) {
-    slot.first = in.upload;
-  } else {
-    for (auto [lane, index] : slot.released) AddEdge(lane, index, kUp, in.upload);
+  std::vector<int32_t> forms;
+  auto copy = [&](uint64_t residues, bool coded) {
+    Instruction i;
+    i.kind = InstrKind::kCopy;
+    i.tile = id;
+    i.residues = residues;
+    i.coded = coded;
+    const uint64_t bytes = coded ? t.wire_bytes : t.bytes;
+    i.operands = {Bytes(coded ? t.codes : t.master, bytes, AccessMode::kRead),
+                  Bytes(slot_buffer(in), bytes, AccessMode::kWrite)};
+    forms.push_back(Add(kUp, std::move(i)));
+    return forms.back();
+  };
+  if (codes != 0) in.codes = copy(codes, true);
+  if (masters != 0) in.master = copy(masters, false);
+  for (int32_t up : forms) {
+    if (block_gate_ >= 0) AddEdge(kCompute, block_gate_, kUp, up);
+    for (auto [lane, index] : slot.released) AddEdge(lane, index, kUp, up);
+    // The download of an earlier use is past when its slot has been taken again; otherwise say so.
+    if (down_[Ix(id)] >= 0 && number < upload_[Ix(id)] + static_cast<int64_t>(slots_.size()))
+      AddEdge(kDown, down_[Ix(id)], kUp, up);
   }
-  // The download of an earlier use is past when its slot has been taken again; otherwise say so.
-  if (down_[Ix(id)] >= 0 && number < upload_[Ix(id)] + static_cast<int64_t>(slots_.size()))
-    AddEdge(kDown, down_[Ix(id)], kUp, in.upload);
+  if (first_upload_.empty()) first_upload_ = forms;
+  if (slot.first.empty()) slot.first = forms;
+  if (upload_[Ix(id)] < 0) first_[Ix(id)] = in;
+  last_[Ix(id)] = in;
+  block_gate_ = -1;
   upload_[Ix(id)] = number;
   slot.released.clear();
   return in;
 }
 
+bool TileEmitter::updated_on_host(TileId id) const { return tile(id).codes >= 0 && UpdatedOnHost(in_, id); }
+
 void TileEmitter::Prepare(TileId id, const std::vector<int32_t>& branches, const std::vector<BufferId>& outputs) {
   const Tile& t = tile(id);
-  const bool resident = d_.resident[Ix(id)];
+  const bool resident = d_.resident[Ix(id)], refreshed = t.codes >= 0 && Refreshed(in_, id);
+  const uint64_t all = p_.period == kMaxPeriod ? ~0ull : (1ull << p_.period) - 1, due = due_[Ix(id)];
+  // The residues in which it comes as master and as codes.
+  uint64_t masters = ~0ull, codes = 0;
+  if (t.codes >= 0 && p_.purpose == Purpose::kTrain && refreshed) {
+    masters = due;
+    codes = branches.empty() ? 0 : all & ~due;
+  } else if (t.codes >= 0 && p_.purpose != Purpose::kFlush) {
+    masters = 0;
+    codes = ~0ull;
+  }
   InSlot slot;
-  if (!resident) slot = Upload(id);
-  const BufferId source = resident ? t.master : slot_buffer(slot);
-  const bool updates = t.trainable && p_.purpose != Purpose::kEvaluate;
+  if (!resident) slot = Upload(id, masters, codes);
+  const bool updates = t.trainable && p_.purpose != Purpose::kEvaluate && masters != 0;
   const bool again = updates && written_[Ix(id)];  // an earlier prepare of this iteration wrote it
   const bool perturbed = !branches.empty() && !p_.branches[Ix(branches[0])].terms.empty();
-  auto emit = [&](uint64_t residues, bool write, bool after_write, double pending) {
+  auto emit = [&](uint64_t residues, bool coded, bool write, bool after_write, double pending) {
     Instruction i;
     i.kind = InstrKind::kPrepare;
     i.tile = id;
     i.residues = residues;
+    i.coded = coded;
     i.branches = branches;
     i.source_after_write = after_write;
-    i.operands = {Bytes(source, t.bytes, AccessMode::kRead), Operand(), Operand()};
+    const BufferId source = !resident ? slot_buffer(slot) : coded ? t.codes : t.master;
+    i.operands = {Bytes(source, coded ? t.wire_bytes : t.bytes, AccessMode::kRead), Operand(), Operand()};
     if (write) i.operands[1] = Bytes(source, t.bytes, AccessMode::kWrite);
     for (BufferId b : outputs) i.operands.push_back(Bytes(b, t.branch_bytes, AccessMode::kWrite));
-    i.seconds = in_.cost->Prepare(t, s_.weights, pending, static_cast<int>(branches.size()), perturbed, write);
+    i.seconds = in_.cost->Prepare(t, s_.weights, pending, static_cast<int>(branches.size()), perturbed, write, coded);
     int32_t index = Add(kCompute, std::move(i));
-    if (slot.upload >= 0) AddEdge(kUp, slot.upload, kCompute, index);
+    if (!resident) AddEdge(kUp, coded ? slot.codes : slot.master, kCompute, index);
     NoteCall(index);
     return index;
   };
@@ -115,13 +154,14 @@ void TileEmitter::Prepare(TileId id, const std::vector<int32_t>& branches, const
   const double k = d_.writeback_every, found = resident ? 1 : (k + 1) / 2;
   int32_t last;
   if (!updates) {
-    last = emit(~0ull, false, false, t.trainable ? found : 0);
+    const double pending = !t.trainable ? 0 : masters == 0 && !refreshed ? 1 : found;
+    last = emit(~0ull, masters == 0, false, false, pending);
   } else if (resident || p_.period == 1) {
-    last = emit(~0ull, !again, again, again ? 0 : p_.purpose == Purpose::kFlush ? found : 1);
+    last = emit(~0ull, false, !again, again, again ? 0 : p_.purpose == Purpose::kFlush ? found : 1);
   } else {
-    const uint64_t all = p_.period == kMaxPeriod ? ~0ull : (1ull << p_.period) - 1, due = due_[Ix(id)];
-    emit(all & ~due, false, false, k / 2);
-    last = emit(due, !again, again, again ? 0 : k);
+    const uint64_t others = t.codes >= 0 ? codes : all & ~due;
+    if (others != 0) emit(others, t.codes >= 0, false, false, k / 2);
+    last = emit(due, false, !again, again, again ? 0 : k);
   }
   if (updates) written_[Ix(id)] = true;
   if (resident) return;
@@ -162,15 +202,45 @@ void TileEmitter::StartBlock(TileId id) {
 
 void TileEmitter::UpdateUnused() {
   for (size_t t = 0; t < s_.tiles.size(); ++t)
-    if (s_.tiles[t].trainable && !written_[t]) Prepare(static_cast<TileId>(t), {}, {});
+    if (s_.tiles[t].trainable && !written_[t] && !updated_on_host(static_cast<TileId>(t)))
+      Prepare(static_cast<TileId>(t), {}, {});
+}
+
+void TileEmitter::UpdateOnHost(BufferId records, bool encode) {
+  std::vector<TileId> order;
+  for (size_t t = 0; t < s_.tiles.size(); ++t) {
+    const auto id = static_cast<TileId>(t);
+    if (s_.tiles[t].trainable && s_.tiles[t].codes >= 0 && (encode || updated_on_host(id))) order.push_back(id);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](TileId a, TileId b) { return upload_[Ix(a)] < upload_[Ix(b)]; });
+  for (TileId id : order) {
+    const Tile& t = tile(id);
+    const bool pending = updated_on_host(id);
+    const InSlot &first = first_[Ix(id)], &last = last_[Ix(id)];
+    Instruction i;
+    i.kind = InstrKind::kHostUpdate;
+    i.tile = id;
+    i.source_after_write = !pending;
+    if (!pending) i.residues = due_[Ix(id)];
+    i.operands = {Bytes(t.master, t.bytes, AccessMode::kReadWrite),
+                  Bytes(records, StepRecordBytes(in_.options->samples), AccessMode::kRead), Operand()};
+    if (encode) i.operands[2] = Bytes(t.codes, t.wire_bytes, AccessMode::kWrite);
+    i.seconds = in_.cost->HostUpdate(t, s_.weights, pending ? 1 : 0, encode);
+    const int32_t index = Add(kHostLane, std::move(i));
+    if (last.codes >= 0 && pending) AddEdge(kUp, last.codes, kHostLane, index);
+    if (last.master >= 0 && last.master != first.master) AddEdge(kUp, last.master, kHostLane, index);
+    if (down_[Ix(id)] >= 0) AddEdge(kDown, down_[Ix(id)], kHostLane, index);
+    if (encode && upload_[Ix(id)] >= 0)
+      AddEdge(kHostLane, index, kUp, first.codes >= 0 ? first.codes : first.master, 1);
+  }
 }
 
 void TileEmitter::Close() {
   for (const Slot& slot : slots_)
     for (auto [lane, index] : slot.released)
-      if (slot.first >= 0) AddEdge(lane, index, kUp, slot.first, 1);
-  if (p_.purpose == Purpose::kTrain && d_.block_granular && first_upload_ >= 0)
-    AddEdge(kCompute, Last(kCompute), kUp, first_upload_, 1);  // no overlap across steps
+      for (int32_t up : slot.first) AddEdge(lane, index, kUp, up, 1);
+  if (p_.purpose == Purpose::kTrain && d_.block_granular)  // no overlap across steps
+    for (int32_t up : first_upload_) AddEdge(kCompute, Last(kCompute), kUp, up, 1);
   PriceCopies();
 }
 

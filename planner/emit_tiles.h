@@ -3,6 +3,7 @@
 // Uploads go round the slots: upload j of an iteration takes slot j mod S and waits for whatever released it, the first
 // ones for the last use in the iteration before. Of a trained tile's prepares the first of an iteration brings the
 // master up to date, in the slot (or where it is resident); a download follows on the iterations that write it back.
+// Coded tiles: emit.h.
 #ifndef ZO2_PLANNER_EMIT_TILES_H_
 #define ZO2_PLANNER_EMIT_TILES_H_
 
@@ -14,15 +15,15 @@
 
 namespace zo2 {
 
-inline constexpr LaneId kCompute = 0, kUp = 1, kDown = 2;
+inline constexpr LaneId kCompute = 0, kUp = 1, kDown = 2, kHostLane = 3;  // the last only where it has work
 
 // u8[bytes] of a buffer.
 Operand Bytes(BufferId buffer, uint64_t bytes, AccessMode access, uint64_t offset = 0);
 
-// A slot that holds a tile.
+// A slot that holds a tile, and what brings it there on the h2d lane: its master or its codes, each in its residues.
 struct InSlot {
   int index = -1;
-  int32_t upload = -1;  // on the h2d lane
+  int32_t master = -1, codes = -1;  // -1: never in this form
 };
 
 class TileEmitter {
@@ -36,7 +37,8 @@ class TileEmitter {
   void AddEdge(LaneId from_lane, int32_t from, LaneId to_lane, int32_t to, int32_t back = 0);
   int32_t Last(LaneId lane) const;
 
-  InSlot Upload(TileId tile);
+  // As master and as codes in these residues; 0: never.
+  InSlot Upload(TileId tile, uint64_t masters, uint64_t codes);
   // One prepare into `outputs` for `branches` - two where iterations that write the master back differ from others.
   void Prepare(TileId tile, const std::vector<int32_t>& branches, const std::vector<BufferId>& outputs);
   // Compute instruction `index` is the last that reads this slot.
@@ -51,6 +53,8 @@ class TileEmitter {
   void EndBlock();
   // Trained tiles that nothing prepared in this iteration get their updates all the same.
   void UpdateUnused();
+  // Host updates of coded trained tiles, after their last uploads; in a flush only where the host keeps the masters.
+  void UpdateOnHost(BufferId records, bool encode);
   // The edges from one iteration to the next, and what copies take while both directions run.
   void Close();
 
@@ -60,7 +64,7 @@ class TileEmitter {
 
  private:
   struct Slot {
-    int32_t first = -1;                                // first upload of the iteration
+    std::vector<int32_t> first;                        // first upload of the iteration, in each form
     std::vector<std::pair<LaneId, int32_t>> released;  // by the latest use
   };
   struct Download {
@@ -70,6 +74,7 @@ class TileEmitter {
   };
 
   const Tile& tile(TileId id) const { return s_.tiles[static_cast<size_t>(id)]; }
+  bool updated_on_host(TileId id) const;  // never goes up as master
   void StartBlock(TileId id);
   void PriceCopies();
 
@@ -85,8 +90,9 @@ class TileEmitter {
   std::vector<bool> written_;    // per tile: its master was brought up to date in this iteration
   std::vector<int32_t> down_;    // per tile: its download, -1
   std::vector<int64_t> upload_;  // per tile: number of its latest upload
+  std::vector<InSlot> first_, last_;  // per tile: its first and latest upload
   std::vector<Download> pending_down_;
-  int32_t first_upload_ = -1;
+  std::vector<int32_t> first_upload_;  // of the iteration, in each form
   std::string block_;  // block-granular order
   int32_t first_of_block_ = -1, block_gate_ = -1;
 };

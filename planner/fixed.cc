@@ -6,6 +6,7 @@
 #include "planner/arith.h"
 #include "planner/estimate.h"
 #include "planner/strategy.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -25,7 +26,7 @@ class Fixed : public Strategy {
       c.causes = {"residency: everything, as asked by --strategy resident"};
     } else if (name_ == "stream") {
       d.slots = o.slots > 0 ? o.slots : 2;
-      d.writeback_every = o.writeback_every > 0 ? o.writeback_every : 1;
+      d.writeback_every = Every(in);
       c.causes = {"residency: nothing, as asked by --strategy stream", "slots: " + std::to_string(d.slots)};
     } else {
       ZO2_TRY(DecideZo2(in, demand, &c));
@@ -37,6 +38,12 @@ class Fixed : public Strategy {
   }
 
  private:
+  static constexpr int kRefreshEvery = 8;  // where codes go up and nothing says how often masters do
+  static int Every(const PlanInput& in) {
+    const int asked = in.options->writeback_every;
+    return asked > 0 ? asked : LeastEvery(in) > 1 ? kRefreshEvery : 1;
+  }
+
   // Embeddings and head on the device, whole numbered blocks through room for three of them, each written back.
   static Status DecideZo2(const PlanInput& in, const Demand& demand, Candidate* c) {
     Decision& d = c->decision;
@@ -50,6 +57,7 @@ class Fixed : public Strategy {
     if (most == 0) return Invalid("--strategy zo2: the model has no numbered blocks to stream; use --strategy auto");
     d.slots = 3 * most;
     d.block_granular = true;
+    if (LeastEvery(in) > 1) d.writeback_every = Every(in);
     c->causes = {
         "residency: embeddings and head, as ZO2 does; " + std::to_string(tiles_of.size()) + " blocks are streamed",
         "slots: room for three blocks of " + std::to_string(most) + " tiles",

@@ -15,7 +15,9 @@
 
 #include "planner/arith.h"
 #include "planner/estimate.h"
+#include "planner/heuristics.h"
 #include "planner/strategy.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -24,9 +26,10 @@ constexpr int kSlots[] = {4, 6, 3, 8, 2, 1};
 constexpr int kEvery[] = {1, 2, 3, 4, 6, 8, 12, 16};
 constexpr size_t kSizes = 8;     // largest streamed sizes tried
 constexpr double kClose = 1.05;  // the closed form cannot tell slot counts apart whose periods differ by less
-constexpr double kEqual = 0.9;   // savings per byte that count as equal: down to this share
+constexpr double kEqual = 0.9;   // see Search::equal_
 
 enum Rule { kAllLanes, kUploads, kDownloads, kUses, kEven, kBytes };
+constexpr const char* kRuleNames[] = {"lanes", "uploads", "downloads", "uses", "even", "bytes"};
 
 bool AnyStreamed(const Decision& d) {
   return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
@@ -45,11 +48,14 @@ class Search {
         tiles_(in.partition->tiles),
         demand_(demand),
         limit_(in.options->resident.value_or(UINT64_MAX)),
-        estimator_(in, demand) {
+        estimator_(in, demand),
+        all_sizes_(Uses(*in.options, "sizes")),
+        equal_(Uses(*in.options, "equal") ? kEqual : 1),
+        spread_(Uses(*in.options, "spread")) {
     const uint64_t align = in.machine->alignment();
-    for (const Tile& t : tiles_) {
-      bytes_.push_back(AlignUp(t.bytes, align));
-      wire_.push_back(AlignUp(t.wire_bytes, align));
+    for (size_t t = 0; t < tiles_.size(); ++t) {
+      bytes_.push_back(AlignUp(ResidentBytes(in, static_cast<TileId>(t)), align));
+      wire_.push_back(AlignUp(SlotBytes(in, static_cast<TileId>(t)), align));
     }
     sizes_ = wire_;
     std::sort(sizes_.begin(), sizes_.end(), std::greater<>());
@@ -76,6 +82,7 @@ class Search {
     for (uint64_t size : sizes_) {
       const uint64_t taken = fixed + size * static_cast<uint64_t>(slots);
       if (taken > budget) continue;
+      bool any = false;
       for (Rule rule : rules) {
         Candidate c;
         Decision& d = c.decision;
@@ -86,6 +93,7 @@ class Search {
         if (rule == kEven ? !Balance(slots, size, room, &d.resident)
                           : !Fill(Order(rule, every), size, room, &d.resident))
           break;
+        any = true;
         if (!AnyStreamed(d)) d.slots = 0;
         bool trained = false;
         for (size_t t = 0; t < tiles_.size(); ++t) trained = trained || (!d.resident[t] && tiles_[t].trainable);
@@ -96,6 +104,7 @@ class Search {
         c.way = rule;
         found->push_back(std::move(c));
       }
+      if (any && !all_sizes_) break;
     }
   }
 
@@ -113,7 +122,7 @@ class Search {
     std::vector<double> value(tiles_.size());
     for (size_t t = 0; t < tiles_.size(); ++t) {
       const Estimator::Cost& c = costs[Ix(estimator_.ClassOf(static_cast<TileId>(t)))];
-      const double saved = rule == kUploads ? c.up : rule == kDownloads ? c.down : c.up + c.down + c.extra;
+      const double saved = rule == kUploads ? c.up : rule == kDownloads ? c.down : c.up + c.down + c.extra + c.host;
       value[t] = rule == kBytes  ? static_cast<double>(bytes_[t])
                  : rule == kUses ? demand_.uploads[t]
                                  : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
@@ -123,7 +132,7 @@ class Search {
     std::stable_sort(r.tiles.begin(), r.tiles.end(), [&](size_t a, size_t b) { return value[a] > value[b]; });
     for (size_t begin = 0; begin < r.tiles.size(); begin = r.ends.back()) {
       size_t end = begin + 1;
-      while (end < r.tiles.size() && value[r.tiles[end]] >= kEqual * value[r.tiles[begin]] && rule != kBytes) ++end;
+      while (end < r.tiles.size() && value[r.tiles[end]] >= equal_ * value[r.tiles[begin]] && rule != kBytes) ++end;
       std::sort(r.tiles.begin() + static_cast<ptrdiff_t>(begin), r.tiles.begin() + static_cast<ptrdiff_t>(end));
       r.ends.push_back(end);
     }
@@ -155,7 +164,7 @@ class Search {
       double total = 0;
       for (size_t i = begin; i < end; ++i)
         total += (*resident)[ranking.tiles[i]] ? 0 : static_cast<double>(bytes_[ranking.tiles[i]]);
-      const double share = total > 0 ? std::min(1.0, static_cast<double>(room) / total) : 1;
+      const double share = total > 0 && spread_ ? std::min(1.0, static_cast<double>(room) / total) : 1;
       double due = 0;  // bytes that should have been chosen by now
       for (; begin < end; ++begin) {
         const size_t t = ranking.tiles[begin];
@@ -215,7 +224,10 @@ class Search {
   const Demand& demand_;
   const uint64_t limit_;
   Estimator estimator_;
-  std::vector<uint64_t> bytes_, wire_, sizes_;  // per tile, aligned; distinct wire sizes, largest first
+  const bool all_sizes_;
+  const double equal_;  // savings per byte that count as equal: down to this share
+  const bool spread_;
+  std::vector<uint64_t> bytes_, wire_, sizes_;  // per tile, aligned: resident, in a slot; the latter's distinct sizes
   std::map<std::pair<Rule, int>, Ranking> rankings_;
   std::set<size_t> known_;  // digests of decisions
 };
@@ -227,6 +239,7 @@ class Greedy : public Strategy {
   Result<std::vector<Candidate>> Decide(const PlanInput& in, const Demand& demand, int most) const override {
     const PlanOptions& o = *in.options;
     std::vector<int> slots(std::begin(kSlots), std::end(kSlots)), every(std::begin(kEvery), std::end(kEvery));
+    std::erase_if(every, [&](int k) { return k < LeastEvery(in); });
     if (o.slots > 0) slots = {o.slots};
     if (o.writeback_every > 0) every = {o.writeback_every};
     Search search(in, demand);
@@ -238,7 +251,7 @@ class Greedy : public Strategy {
     } else {
       ZO2_ASSIGN(found, Streamed(in, slots, every, &search));
     }
-    SortBest(&found);
+    SortBest(o, &found);
     if (static_cast<int>(found.size()) > most) found.resize(static_cast<size_t>(most));
     for (Candidate& c : found) c.causes = ExplainGreedy(in, c.decision);
     return found;
@@ -251,8 +264,11 @@ class Greedy : public Strategy {
     MemoryUse least;  // of host memory, among those within the device budget
     bool any = false;
     // By bytes only where nothing else leaves few enough weights to the host.
-    for (const std::vector<Rule>& rules :
-         {std::vector<Rule>{kAllLanes, kUploads, kDownloads, kUses, kEven}, std::vector<Rule>{kBytes}}) {
+    std::vector<Rule> prices, size;
+    for (Rule rule : {kAllLanes, kUploads, kDownloads, kUses, kEven, kBytes})
+      if (Uses(*in.options, kRuleNames[rule])) (rule == kBytes ? size : prices).push_back(rule);
+    if (prices.empty() && size.empty()) prices = {kAllLanes};
+    for (const std::vector<Rule>& rules : {prices, size}) {
       for (int k : every)
         for (int s : slots) search->Consider(s, k, rules, &found);
       std::erase_if(found, [&](const Candidate& c) {
@@ -273,12 +289,13 @@ class Greedy : public Strategy {
 
   // Best first; but before them, as the closed form is blind to much, the best one of each number of slots that comes
   // close, in the order of kSlots; then the best one of each number of slots and way of choosing residents.
-  static void SortBest(std::vector<Candidate>* found) {
+  static void SortBest(const PlanOptions& o, std::vector<Candidate>* found) {
     // To seven digits: ties keep their order.
     std::stable_sort(found->begin(), found->end(), [](const Candidate& a, const Candidate& b) {
       return static_cast<float>(a.period) < static_cast<float>(b.period);
     });
-    const double close = kClose * found->front().period;
+    const double close = Uses(o, "slots") ? kClose * found->front().period : 0;
+    const bool ways = Uses(o, "ways");
     std::set<std::pair<int, int>> seen;
     std::vector<Candidate> first, second, others;
     for (int slots : kSlots) {
@@ -290,7 +307,7 @@ class Greedy : public Strategy {
       found->erase(it);
     }
     for (Candidate& c : *found)
-      (seen.insert({c.decision.slots, c.way}).second ? second : others).push_back(std::move(c));
+      (seen.insert({c.decision.slots, c.way}).second && ways ? second : others).push_back(std::move(c));
     *found = std::move(first);
     for (auto* list : {&second, &others}) std::move(list->begin(), list->end(), std::back_inserter(*found));
   }

@@ -274,7 +274,7 @@ class LayoutMaker {
 
 bool NeedsPrepare(const Partition& partition, TileId id) {
   const Tile& tile = partition.tiles[static_cast<size_t>(id)];
-  if (tile.trainable) return true;
+  if (tile.trainable || partition.coded[static_cast<size_t>(id)]) return true;
   for (const Segment& s : tile.segments) {
     const Component& c = partition.weights[static_cast<size_t>(s.weight)].components[0];
     if (c.storage != c.compute) return true;

@@ -57,7 +57,7 @@ struct Layout {
   std::map<BufferKind, uint64_t> peak;
 };
 
-// A frozen tile is read where it is (slot or master) when storage and compute dtype agree.
+// A frozen tile is read where it is (slot or master) when it is not coded and storage and compute dtype agree.
 bool NeedsPrepare(const Partition& partition, TileId tile);
 // Weight operands of a call and the parts they are cut into. Empty when no operand is a weight.
 struct WeightOperand {

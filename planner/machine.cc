@@ -33,7 +33,11 @@ Machine Cpu() {
   m.call_overhead_s = 4e-6;
   m.disk_read_bytes_per_s = 1e9;
   m.disk_write_bytes_per_s = 5e8;
-  m.spread = 0.1;
+  m.disk_latency_s = 1e-4;
+  m.host_threads = 2;
+  m.host_update_params_per_s = 2e9;
+  m.encode_bytes_per_s = 4e9;
+  m.spread = {{"all", 0.1}};
   m.source = {{"all", "two AVX-512 server cores, measured with LibTorch 2.11"},
               {"link", "memory copy on a thread of its own"}};
   return m;
@@ -64,11 +68,17 @@ Machine Gpu(const char* name, uint64_t gib, uint64_t host_gib, double tensor16, 
   m.call_overhead_s = 5e-6;
   m.disk_read_bytes_per_s = 5e9;
   m.disk_write_bytes_per_s = 3e9;
-  m.spread = 0.2;
+  m.disk_latency_s = 1e-4;
+  // A core draws 1.16e9 normals a second with AVX-512; reading and writing masters beside it leaves some 0.8e9 updates.
+  m.host_threads = host_gib >= 512 ? 32 : host_gib >= 128 ? 16 : 8;
+  m.host_update_params_per_s = 0.8e9 * m.host_threads;
+  m.encode_bytes_per_s = 2e9 * m.host_threads;
+  m.spread = {{"all", 0.2}};
   m.source = {{"all", sheet},
               {"gemm", "data sheet, dense, times 0.65"},
               {"memory", "data sheet times 0.8"},
               {"noise", "fp32 rate / 4 / 60 operations per normal; not measured"},
+              {"host", "one AVX-512 core as measured here, times the cores that such hosts commonly have"},
               {"link", "pinned copies as commonly measured on this PCIe generation"}};
   return m;
 }
@@ -115,6 +125,16 @@ std::string CallSignature(Op op, const std::vector<const TensorType*>& inputs) {
   return text + ")";
 }
 
+std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights) {
+  std::string text = "prepare(";
+  for (const Segment& s : tile.segments) {
+    const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
+    text += (&s == tile.segments.data() ? "" : ",") + std::string(Name(c.storage)) + ">" + std::string(Name(c.compute)) +
+            "[" + std::to_string(s.row_end - s.row_begin) + "," + std::to_string(s.col_end - s.col_begin) + "]";
+  }
+  return text + ")";
+}
+
 const std::vector<Machine>& BuiltinMachines() {
   static const auto& machines = *new std::vector<Machine>{
       Cpu(),
@@ -143,17 +163,20 @@ Result<Machine> LoadMachine(const std::string& name) {
 
 std::string MachinesText() {
   std::ostringstream out;
-  char line[256];
+  char line[512];
   for (const Machine& m : BuiltinMachines()) {
     auto rate = [&](DType t) { return m.gemm_flops.count(t) ? m.gemm_flops.at(t) / 1e12 : 0.0; };
     std::snprintf(line, sizeof line,
                   "%-12s %s  device %s  host %s\n"
                   "             GEMM f32 %.3g, bf16 %.3g TFLOP/s   memory %.4g GB/s   noise %.3g G normals/s\n"
-                  "             link up %.3g, down %.3g GB/s, duplex %.2g   prepare %.3g G weights/s\n",
+                  "             link up %.3g, down %.3g GB/s, duplex %.2g   prepare %.3g G weights/s\n"
+                  "             host %d threads: update %.3g G weights/s, encode %.3g GB/s   disk read %.3g, write %.3g GB/s\n",
                   m.name.c_str(), m.cuda ? "cuda" : "cpu ", FormatSize(static_cast<double>(m.device_bytes)).c_str(),
                   FormatSize(static_cast<double>(m.host_bytes)).c_str(), rate(DType::kF32), rate(DType::kBF16),
                   m.memory_bytes_per_s / 1e9, m.noise_normals_per_s / 1e9, m.link_up_bytes_per_s / 1e9,
-                  m.link_down_bytes_per_s / 1e9, m.link_duplex, m.prepare_params_per_s.at(DType::kF32) / 1e9);
+                  m.link_down_bytes_per_s / 1e9, m.link_duplex, m.prepare_params_per_s.at(DType::kF32) / 1e9, m.host_threads,
+                  m.host_update_params_per_s / 1e9, m.encode_bytes_per_s / 1e9, m.disk_read_bytes_per_s / 1e9,
+                  m.disk_write_bytes_per_s / 1e9);
     out << line;
     for (const auto& [what, where] : m.source) out << "             " << what << ": " << where << "\n";
   }

@@ -1,6 +1,10 @@
 // A machine: what memories it has and how fast its parts are. `zo2-run profile` measures one; built-in entries stand
 // for common classes, each figure with its source.
 //
+// A machine is a chain of memories with capacities - device (device_bytes), host (host_bytes), disk (disk_bytes) - and of
+// links with a rate each way and a latency: device <-> host (link_*, copy_latency_s), host <-> disk (disk_*). Kernels run
+// beside the device's memory, host updates and encoders beside the host's.
+//
 // The file is one JSON object. Rates are per second, sizes in bytes, times in seconds; what is left out takes the value
 // of the built-in of the same kind.
 //
@@ -20,11 +24,22 @@
 //   link_up_bytes_per_s, link_down_bytes_per_s      host -> device, device -> host, one at a time
 //   link_duplex            share of its rate that each direction keeps while both run (1: fully duplex)
 //   copy_latency_s         of each copy, on top of bytes / rate
+//   compute_share_while_uploading, compute_share_while_downloading
+//                          share of its rate that the compute lane keeps while the link carries bytes in that direction
+//                          without a pause (1: copies cost it nothing). On a CPU copies take cores and memory from it
 //   call_overhead_s        of each kernel call or prepare (launch, dispatch)
-//   disk_read_bytes_per_s, disk_write_bytes_per_s
+//   disk_read_bytes_per_s, disk_write_bytes_per_s, disk_latency_s      disk -> host, host -> disk, of each transfer
+//   host_threads           that update masters and encode in host memory, beside the compute lane's
+//   host_update_params_per_s      of those threads together: read, one pending update (one normal), write
+//   encode_bytes_per_s     of those threads together: bytes of f32 masters read while they are encoded for the wire
 //   calls                  object: signature -> seconds, measured; goes before every rate. The signature of a call is
-//                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them
-//   spread                 relative standard deviation of the measurements
+//                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them; of a
+//                          prepare PrepareSignature(): "prepare(f32>bf16[64,256])", the rectangles of the tile from
+//                          storage to compute dtype, measured with one pending update and two branches
+//   spread                 object: figure -> relative spread of its measurements (half of the range that holds the middle
+//                          80 %, over the median); or one number for all, the entry "all"
+//   measured_on            object of strings: where `zo2-run profile` ran (processor, cores, instructions, link). A plan
+//                          keeps it, and zo2-run says so when it runs elsewhere. Built-ins have none
 // A field that is none of these, or out of its range, is an error.
 #ifndef ZO2_PLANNER_MACHINE_H_
 #define ZO2_PLANNER_MACHINE_H_
@@ -35,6 +50,7 @@
 #include <vector>
 
 #include "ir/graph/op.h"
+#include "ir/schedule/schedule.h"
 #include "ir/support/dtype.h"
 #include "ir/support/status.h"
 
@@ -58,17 +74,28 @@ struct Machine {
   std::map<DType, double> prepare_params_per_s;
   double link_up_bytes_per_s = 0, link_down_bytes_per_s = 0, link_duplex = 1;
   double copy_latency_s = 0, call_overhead_s = 0;
-  double disk_read_bytes_per_s = 0, disk_write_bytes_per_s = 0;
+  double compute_share_while_uploading = 1, compute_share_while_downloading = 1;
+  double disk_read_bytes_per_s = 0, disk_write_bytes_per_s = 0, disk_latency_s = 0;
+  int host_threads = 1;
+  double host_update_params_per_s = 0, encode_bytes_per_s = 0;
   std::map<std::string, double> calls;
-  double spread = 0;
+  std::map<std::string, double> spread;
+  std::map<std::string, std::string> measured_on;
 
   uint64_t alignment() const;  // of buffers and segments on the device
   // Rate of a product [m,k] x [k,n] whose operands have this dtype.
   double GemmFlops(DType dtype, double m, double n, double k) const;
+  // Seconds that the compute lane loses per byte copied beside it: (1 - share) / rate.
+  double UploadTax() const { return (1 - compute_share_while_uploading) / link_up_bytes_per_s; }
+  double DownloadTax() const { return (1 - compute_share_while_downloading) / link_down_bytes_per_s; }
+  // ... per second of host updates: on a CPU they take the same cores.
+  double HostTax() const { return cuda ? 0 : host_threads >= compute_threads ? 1 : 1.0 * host_threads / compute_threads; }
 };
 
 // "linear(f32[4,16,64],f32[256,64],-)": op and operand types of a call; "-" is an absent operand.
 std::string CallSignature(Op op, const std::vector<const TensorType*>& inputs);
+
+std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights);
 
 // Built-in machines, the default first.
 const std::vector<Machine>& BuiltinMachines();

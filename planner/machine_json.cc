@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr double kMostSeconds = 1e9, kMostBytes = 0x1p62;
+constexpr double kMostSeconds = 1e9, kMostBytes = 0x1p62, kMostSpread = 1e3;
 
 struct NumberField {
   const char* key;
@@ -31,8 +31,18 @@ constexpr NumberField kNumbers[] = {
     {"call_overhead_s", &Machine::call_overhead_s, 0, kMostSeconds},
     {"disk_read_bytes_per_s", &Machine::disk_read_bytes_per_s, kLeastRate, kMostRate},
     {"disk_write_bytes_per_s", &Machine::disk_write_bytes_per_s, kLeastRate, kMostRate},
-    {"spread", &Machine::spread, 0, 1e3},
+    {"disk_latency_s", &Machine::disk_latency_s, 0, kMostSeconds},
+    {"compute_share_while_uploading", &Machine::compute_share_while_uploading, 0.05, 1},
+    {"compute_share_while_downloading", &Machine::compute_share_while_downloading, 0.05, 1},
+    {"host_update_params_per_s", &Machine::host_update_params_per_s, kLeastRate, kMostRate},
+    {"encode_bytes_per_s", &Machine::encode_bytes_per_s, kLeastRate, kMostRate},
 };
+struct CountField {
+  const char* key;
+  int Machine::*field;
+};
+constexpr CountField kCounts[] = {{"compute_threads", &Machine::compute_threads},
+                                  {"host_threads", &Machine::host_threads}};
 struct SizeField {
   const char* key;
   uint64_t Machine::*field;
@@ -58,11 +68,14 @@ class Reader {
     if (kind != "cpu" && kind != "cuda") return Bad("kind", "must be \"cpu\" or \"cuda\", not \"", kind, "\"");
     Machine m = BuiltinMachines()[kind == "cpu" ? 0 : 1];
     m.source = {{"defaults", "what the file leaves out is taken from " + m.name}};
+    m.spread.clear();  // of the file's own figures
     ZO2_ASSIGN(m.name, Text("name", origin_));
     ZO2_TRY(ReadSource(&m.source));
-    double threads = m.compute_threads;
-    ZO2_TRY(Number(json_, "compute_threads", 1, 4096, true, &threads));
-    m.compute_threads = static_cast<int>(threads);
+    for (const CountField& f : kCounts) {
+      double count = m.*f.field;
+      ZO2_TRY(Number(json_, f.key, 1, 4096, true, &count));
+      m.*f.field = static_cast<int>(count);
+    }
     for (const SizeField& f : kSizes) {
       auto bytes = static_cast<double>(m.*f.field);
       ZO2_TRY(Number(json_, f.key, 0, kMostBytes, true, &bytes));
@@ -72,6 +85,8 @@ class Reader {
     for (const RatesField& f : kRates) ZO2_TRY(ReadRates(f.key, &(m.*f.field)));
     ZO2_TRY(ReadTable(&m.gemm_table));
     ZO2_TRY(ReadCalls(&m.calls));
+    ZO2_TRY(ReadSpread(&m.spread));
+    ZO2_TRY(ReadMeasuredOn(&m.measured_on));
     return m;
   }
 
@@ -83,7 +98,8 @@ class Reader {
 
   // A misspelt figure would silently be the built-in's.
   Result<void> CheckKeys() const {
-    std::set<std::string> known = {"name", "kind", "source", "compute_threads", "gemm_table", "calls"};
+    std::set<std::string> known = {"name", "kind", "source", "gemm_table", "calls", "spread", "measured_on"};
+    for (const CountField& f : kCounts) known.insert(f.key);
     for (const NumberField& f : kNumbers) known.insert(f.key);
     for (const SizeField& f : kSizes) known.insert(f.key);
     for (const RatesField& f : kRates) known.insert(f.key);
@@ -184,6 +200,28 @@ class Reader {
     return {};
   }
 
+  Result<void> ReadSpread(std::map<std::string, double>* spread) const {
+    if (!json_.contains("spread")) return {};
+    const Json& value = json_["spread"];
+    if (value.is_object()) {
+      for (const auto& [figure, number] : value.items())
+        ZO2_TRY(Number(value, figure.c_str(), 0, kMostSpread, false, &(*spread)[figure]));
+      return {};
+    }
+    return Number(json_, "spread", 0, kMostSpread, false, &(*spread)["all"]);
+  }
+
+  Result<void> ReadMeasuredOn(std::map<std::string, std::string>* where) const {
+    if (!json_.contains("measured_on")) return {};
+    const Json& value = json_["measured_on"];
+    if (!value.is_object()) return Bad("measured_on", "must be an object of strings");
+    for (const auto& [what, text] : value.items()) {
+      if (!text.is_string()) return Bad("measured_on", "has no string for \"", what, "\"");
+      (*where)[what] = text.get<std::string>();
+    }
+    return {};
+  }
+
   const Json& json_;
   const std::string origin_;
 };
@@ -200,8 +238,10 @@ std::string MachineToJson(const Machine& m) {
   Json json = {{"name", m.name},
                {"kind", m.cuda ? "cuda" : "cpu"},
                {"source", m.source},
-               {"compute_threads", m.compute_threads},
-               {"calls", m.calls}};
+               {"calls", m.calls},
+               {"spread", m.spread},
+               {"measured_on", m.measured_on}};
+  for (const CountField& f : kCounts) json[f.key] = m.*f.field;
   for (const SizeField& f : kSizes) json[f.key] = m.*f.field;
   for (const NumberField& f : kNumbers) json[f.key] = m.*f.field;
   for (const RatesField& f : kRates)

@@ -4,6 +4,7 @@
 #define ZO2_PLANNER_OPTIONS_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,17 @@ struct TypeRule {
   std::optional<DType> dtype;
 };
 
+// --wire-for: weights whose name contains a match of `regex` cross the link in this format (f32: as they are stored).
+struct WireRule {
+  std::string regex;
+  WireFormat format = WireFormat::kF32;
+};
+// By weight: the relative RMS error of each format that was measured.
+using WireErrors = std::map<std::string, std::map<WireFormat, double>>;
+// How the exact masters of trained coded tiles are kept (schedule.h): the host updates them every step, or they go up
+// every K steps.
+enum class WireUpdate : uint8_t { kAuto = 0, kHost = 1, kRefresh = 2 };
+
 struct PlanOptions {
   // Budgets, bytes. 0: what the machine has.
   uint64_t budget = 0;       // device arena
@@ -34,12 +46,23 @@ struct PlanOptions {
   std::optional<DType> storage;       // of weights with two and more axes (precision.h); absent: as their files have them
   DType compute = DType::kF32;        // of matrices, on a CPU: f32 or bf16
   std::vector<TypeRule> storage_for, compute_for;
+  WireFormat wire = WireFormat::kF32;  // of weights with two and more axes (wire.h); f32: as they are stored
+  std::optional<double> max_wire_error;  // each in the narrowest format whose error is no larger; `wire` is not read
+  WireErrors wire_errors;                // what max_wire_error goes by
+  std::vector<WireRule> wire_for;
+  WireUpdate wire_update = WireUpdate::kAuto;
+  int refresh_every = 0;                 // K of kRefresh; 0: the planner decides
 
   // Decisions forced by hand.
-  std::string strategy = "auto";     // auto | greedy | zo2 | stream | resident
+  std::string strategy = "auto";     // auto | greedy | z3 | exhaustive | zo2 | stream | resident
   int slots = 0;                     // 0: the planner decides
   int writeback_every = 0;           // K; 0: the planner decides
   std::optional<uint64_t> resident;  // bytes of masters kept on the device; UINT64_MAX: all; absent: decides
+  std::vector<std::string> without;  // heuristics that are turned off (heuristics.h)
+
+  // When a search ends: at a period within this share of the bound, or after so many seconds.
+  double gap = 0.01, time_limit = 60;
+  bool prices = true;  // shadow prices in the report: the bound computed again for each
 
   int64_t steps = 1000;   // for the total in the report
   std::string model_dir;  // folder of the model file, copied into the schedule

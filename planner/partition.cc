@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "planner/arith.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -63,8 +64,12 @@ int MatrixOperand(Op op, int bias_operand) {
 
 class Partitioner {
  public:
-  Partitioner(const Graph& graph, const Machine& machine, const PlanOptions& options)
-      : graph_(graph), align_(machine.alignment()), roots_(RootValues(graph)), uses_(FindUses(graph, roots_)) {
+  Partitioner(const Graph& graph, const Machine& machine, const PlanOptions& options, std::vector<WireFormat> wire)
+      : graph_(graph),
+        align_(machine.alignment()),
+        wire_(std::move(wire)),
+        roots_(RootValues(graph)),
+        uses_(FindUses(graph, roots_)) {
     uint64_t total = 0;
     for (const Weight& w : graph.weights) total += Bytes(w);
     out_.target = options.tile > 0 ? options.tile : TileTarget(total);
@@ -109,7 +114,7 @@ class Partitioner {
       p.trainable = w.trainable;
       p.decay = w.decay;
       p.places = w.places;
-      p.components = {{w.name, w.tensor_id, w.dtype, PlainWire(w.dtype), compute[i], w.shape, w.trainable}};
+      p.components = {{w.name, w.tensor_id, w.dtype, wire_[i], compute[i], w.shape, w.trainable}};
       out_.weights.push_back(std::move(p));
     }
     out_.parts.resize(graph_.weights.size());
@@ -180,6 +185,7 @@ class Partitioner {
     out_.tiles.back().name = name;
     out_.tiles.back().trainable = false;
     out_.grouped.push_back(grouped);
+    out_.coded.push_back(false);
     out_.layer.push_back(layer);
     return static_cast<TileId>(out_.tiles.size() - 1);
   }
@@ -201,7 +207,9 @@ class Partitioner {
     s.branch_offset = AlignUp(tile.branch_bytes, align_);
     auto n = static_cast<uint64_t>(s.elements());
     tile.bytes = AlignUp(s.offset + n * static_cast<uint64_t>(SizeOf(c.storage)), align_);
-    tile.wire_bytes = AlignUp(s.wire_offset + n * static_cast<uint64_t>(SizeOf(c.storage)), align_);
+    tile.wire_bytes =
+        AlignUp(s.wire_offset + WireBytes(c.wire, s.row_end - s.row_begin, s.col_end - s.col_begin), align_);
+    if (c.wire != PlainWire(c.storage)) out_.coded[Index(id)] = true;
     tile.branch_bytes = AlignUp(s.branch_offset + n * static_cast<uint64_t>(SizeOf(c.compute)), align_);
     tile.trainable = tile.trainable || weight.trainable;
     tile.segments.push_back(s);
@@ -244,12 +252,14 @@ class Partitioner {
   }
 
   void Classify() {
-    std::map<std::tuple<uint64_t, uint64_t, bool, bool, size_t, int>, int32_t> classes;
+    std::map<std::tuple<uint64_t, uint64_t, uint64_t, WireFormat, bool, bool, size_t, int>, int32_t> classes;
     for (size_t t = 0; t < out_.tiles.size(); ++t) {
       Tile& tile = out_.tiles[t];
       const Segment& s = tile.segments[0];
-      auto key = std::make_tuple(tile.bytes, tile.branch_bytes, tile.trainable, static_cast<bool>(out_.grouped[t]),
-                                 tile.segments.size(), static_cast<int>(out_.weights[Index(s.weight)].role));
+      const PlanWeight& first = out_.weights[Index(s.weight)];
+      auto key = std::make_tuple(tile.bytes, tile.wire_bytes, tile.branch_bytes, first.components[0].wire,
+                                 tile.trainable, static_cast<bool>(out_.grouped[t]), tile.segments.size(),
+                                 static_cast<int>(first.role));
       tile.tile_class = classes.emplace(key, static_cast<int32_t>(classes.size())).first->second;
     }
     out_.classes = static_cast<int>(classes.size());
@@ -257,6 +267,7 @@ class Partitioner {
 
   const Graph& graph_;
   const uint64_t align_;
+  const std::vector<WireFormat> wire_;  // per weight
   const std::vector<ValueId> roots_;
   const std::vector<std::vector<Use>> uses_;
   Partition out_;
@@ -304,7 +315,8 @@ Result<Partition> MakePartition(const Graph& graph, const Machine& machine, cons
     if (w.elements() <= 0 || w.elements() >= (int64_t{1} << 58))
       return Invalid("weight ", w.name, " has ", w.elements(), " elements, which no plan can hold");
   }
-  return Partitioner(graph, machine, options).Run();
+  ZO2_ASSIGN(WireChoice wire, ChooseWires(graph, options));
+  return Partitioner(graph, machine, options, std::move(wire.formats)).Run();
 }
 
 }  // namespace zo2

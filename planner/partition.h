@@ -36,7 +36,8 @@ struct Partition {
   std::vector<std::string> layer;   // per tile: numbered-layer prefix of its first weight ("model.layers.3."), or ""
   std::vector<std::vector<Part>> parts;  // per weight, in order; one whole part when it is not cut
   std::vector<bool> cut;                 // per weight: more than one part
-  int classes = 0;                       // tiles of one class have equal bytes, role and kind
+  std::vector<bool> coded;               // per tile: in wire form on the link; frozen, also on the device (wire.h)
+  int classes = 0;                       // tiles of one class have equal bytes, role, kind and wire format
 };
 
 // For each value: the value whose bytes it is (reshapes are never called).

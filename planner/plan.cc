@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "ir/schedule/verify.h"
 #include "ir/support/hash.h"
 #include "planner/arith.h"
+#include "planner/heuristics.h"
 #include "planner/precision.h"
 #include "planner/report.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -25,6 +28,12 @@ class Clock {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+std::chrono::steady_clock::time_point After(std::chrono::steady_clock::time_point now, double seconds) {
+  constexpr double kLongest = 1e9;  // about thirty years
+  return now + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                   std::chrono::duration<double>(std::min(seconds, kLongest)));
+}
+
 Result<void> CheckOptions(const PlanOptions& o) {
   if (o.samples < 1 || o.samples > 1024) return Invalid("--q must be 1 to 1024, not ", o.samples);
   if (o.micro_batches < 1 || o.micro_batches > 1024) return Invalid("--micro must be 1 to 1024, not ", o.micro_batches);
@@ -33,9 +42,24 @@ Result<void> CheckOptions(const PlanOptions& o) {
   if (o.writeback_every < 0 || o.writeback_every > kMaxPeriod)
     return Invalid("--writeback-every must be 1 to ", kMaxPeriod, ", not ", o.writeback_every);
   if (o.tile != 0 && o.tile < 256) return Invalid("--tile must be at least 256 bytes, not ", o.tile);
+  if (o.refresh_every != 0 && (o.refresh_every < 2 || o.refresh_every > kMaxPeriod))
+    return Invalid("--refresh-every must be 2 to ", kMaxPeriod, ", not ", o.refresh_every);
+  if (o.refresh_every > 0 && o.wire_update == WireUpdate::kHost)
+    return Invalid("--refresh-every is for --wire-update refresh, not host");
+  if (o.refresh_every > 0 && o.writeback_every > 0 && o.writeback_every != o.refresh_every)
+    return Invalid("--refresh-every ", o.refresh_every, " and --writeback-every ", o.writeback_every,
+                   " are one number in a plan; give one of them");
+  if (o.wire_update == WireUpdate::kRefresh && o.writeback_every == 1)
+    return Invalid("--wire-update refresh with --writeback-every 1 would never send codes; use at least 2");
+  if (o.max_wire_error && !(*o.max_wire_error >= 0))
+    return Invalid("--max-wire-error must be a number from 0 on");
+  if (!(o.time_limit > 0)) return Invalid("--time-limit must be more than 0 seconds, not ", o.time_limit);
+  if (!(o.gap >= 0)) return Invalid("--gap must be a percentage from 0 on");
+  if (o.strategy == "z3" && MakeStrategy("z3") == nullptr)
+    return Invalid("--strategy z3: this zo2-plan was built without Z3; use auto or greedy, or build it with -DZO2_Z3=ON");
   if (o.strategy != "auto" && MakeStrategy(o.strategy) == nullptr)
-    return Invalid("--strategy must be auto, greedy, zo2, stream or resident, not ", o.strategy);
-  return {};
+    return Invalid("--strategy must be auto, greedy, z3, exhaustive, zo2, stream or resident, not ", o.strategy);
+  return CheckWithout(o);
 }
 
 double TokensPerStep(const Graph& g, const PlanOptions& o) {
@@ -62,9 +86,88 @@ void CountTraffic(const Program& p, Plan* plan) {
   plan->down_bytes = static_cast<uint64_t>(down);
 }
 
+// The best plan; of the two ways to keep the exact masters of coded trained tiles where nothing says which. Then
+// *options and *demand become those of the way that was taken.
+Result<Chosen> ChooseUpdate(PlanInput in, PlanOptions* options, Demand* demand, std::vector<Rival>* rivals) {
+  if (options->wire_update == WireUpdate::kAuto && options->refresh_every > 0)
+    *options = WithUpdate(*options, WireUpdate::kRefresh);
+  else
+    *options = WithUpdate(*options, options->wire_update);
+  in.options = options;
+  const bool open = in.train != nullptr && AnyCodedTrained(*in.partition);
+  if (!open || options->wire_update != WireUpdate::kAuto || options->writeback_every == 1) {
+    if (options->wire_update == WireUpdate::kAuto) options->wire_update = WireUpdate::kHost;
+    *demand = MeasureDemand(in);
+    return Choose(in, *demand, rivals);
+  }
+  const char* names[] = {"host", "refresh"};
+  PlanOptions way[2] = {WithUpdate(*options, WireUpdate::kHost), WithUpdate(*options, WireUpdate::kRefresh)};
+  std::optional<Result<Chosen>> best[2];
+  Demand demands[2];
+  std::vector<Rival> lists[2];
+  const auto deadline = in.deadline, now = std::chrono::steady_clock::now();
+  for (int i : {0, 1}) {
+    in.deadline = i == 0 ? now + (deadline - now) / 2 : deadline;
+    in.options = &way[i];
+    demands[i] = MeasureDemand(in);
+    best[i] = Choose(in, demands[i], &lists[i]);
+  }
+  const bool ok[2] = {best[0]->ok(), best[1]->ok()};
+  const int taken = !ok[1] || (ok[0] && (*best[0])->simulation.period <= (*best[1])->simulation.period) ? 0 : 1;
+  const int other = 1 - taken;
+  *options = way[taken];
+  *demand = std::move(demands[taken]);
+  *rivals = std::move(lists[taken]);
+  if (!ok[taken]) return std::move(*best[taken]);
+  Chosen& winner = **best[taken];
+  std::string why = "wire update: " + std::string(names[taken]) + ", with " +
+                    FormatSeconds(winner.simulation.period) + " predicted; " + names[other];
+  if (ok[other]) {
+    const Chosen& rival = **best[other];
+    std::string every;
+    if (other == 1) every = " every " + std::to_string(rival.candidate.decision.writeback_every) + " steps";
+    why += every + " would take " + FormatSeconds(rival.simulation.period);
+    rivals->push_back({std::string("wire update ") + names[other], true, rival.simulation.period,
+                       rival.schedule.arenas[0].bytes, ""});
+  } else {
+    why += " does not fit";
+    rivals->push_back({std::string("wire update ") + names[other], false, 0, 0, best[other]->status().message()});
+  }
+  winner.candidate.causes.push_back(why);
+  return std::move(*best[taken]);
+}
+
+// Of the tiles that cross the link in wire form: what decides bits beside the formats. Empty where none does.
+void AddWire(const Schedule& s, nlohmann::json* json) {
+  const Program* train = s.Find(Purpose::kTrain);
+  std::string refreshed;  // which, at which residues
+  bool any = false, trained = false, refresh = false;
+  for (const PlanWeight& w : s.weights) any = any || w.components[0].wire != PlainWire(w.components[0].storage);
+  if (!any) return;
+  std::vector<uint64_t> due(s.tiles.size(), 0);
+  if (train != nullptr) {
+    for (const Lane& lane : train->lanes) {
+      for (const Instruction& i : lane.instructions) {
+        if (i.kind == InstrKind::kHostUpdate) due[Ix(i.tile)] = i.residues;
+        refresh = refresh || (i.kind == InstrKind::kPrepare && i.operands[1].buffer >= 0 && s.tiles[Ix(i.tile)].codes >= 0);
+      }
+    }
+  }
+  for (size_t t = 0; t < s.tiles.size(); ++t) {
+    if (s.tiles[t].codes < 0 || !s.tiles[t].trainable) continue;
+    trained = true;
+    refreshed += std::to_string(t) + (refresh ? ":" + std::to_string(due[t]) : "") + ",";
+  }
+  (*json)["wire"] = {{"encoding", "groups of 128"},
+                     {"update", !trained ? "none" : refresh ? "refresh" : "host"},
+                     {"refresh_every", refresh ? train->period : 0},
+                     {"trained_tiles_sha256", trained ? Sha256Hex(refreshed) : ""}};
+}
+
 }  // namespace
 
-std::string NumericsJson(const Graph& g, const Partition& p, const Machine& machine, const PlanOptions& o) {
+std::string NumericsJson(const Graph& g, const Partition& p, const Machine& machine, const PlanOptions& o,
+                         const Schedule& s) {
   using Json = nlohmann::json;
   Json weights = Json::array();
   for (const PlanWeight& w : p.weights) {
@@ -112,12 +215,15 @@ std::string NumericsJson(const Graph& g, const Partition& p, const Machine& mach
                {"compute_threads", machine.compute_threads},
                {"device", machine.cuda ? "cuda" : "cpu"},
                {"alignment", machine.alignment()}};
+  AddWire(s, &json);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);  // keys sorted
 }
 
-Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const PlanOptions& given) {
+Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const PlanOptions& given,
+                         std::string* infeasible) {
   PlanOptions options = given;
   ZO2_TRY(CheckOptions(options));
+  const auto deadline = After(std::chrono::steady_clock::now(), options.time_limit);
   if (options.budget == 0) options.budget = machine.device_bytes;
   if (options.host_budget == 0) options.host_budget = machine.host_bytes;
   Plan plan;
@@ -131,7 +237,18 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   clock.Stage("partition", &plan.stages);
 
   CostModel cost(graph, machine, options.samples);
-  PlanInput in{&graph, &machine, &options, &partition, &cost, nullptr, nullptr};
+  PlanInput in{&graph, &machine, &options, &partition, &cost};
+  in.deadline = deadline;
+  std::vector<Shortage> shortages;
+  in.shortages = &shortages;
+  auto refuse = [&](const Status& why) {
+    if (infeasible != nullptr && why.code() == Code::kInfeasible) {
+      auto it = std::find_if(shortages.rbegin(), shortages.rend(), [&](const Shortage& s) { return s.why == why.message(); });
+      *infeasible = InfeasibleJson(why.message(), it == shortages.rend() ? nullptr : &*it, graph, partition, plan.rivals,
+                                   machine, options);
+    }
+    return why;
+  };
   Layout train, evaluate;
   if (graph.loss.node < 0 && graph.outputs.empty())
     return Invalid("model ", graph.name, " has neither a loss nor an output: nothing to plan");
@@ -144,22 +261,28 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   clock.Stage("layout", &plan.stages);
 
   Demand demand = MeasureDemand(in);
-  if (demand.instructions > kMaxInstructions) return TooManyInstructions(demand.instructions, partition.target);
-  auto best = Choose(in, demand, &plan.rivals);
+  if (demand.instructions > kMaxInstructions)
+    return refuse(TooManyInstructions(demand.instructions, partition.target));
+  const PlanOptions asked = options;
+  auto best = ChooseUpdate(in, &options, &demand, &plan.rivals);
   if (!best.ok() && best.status().code() == Code::kInfeasible && in.train != nullptr && !evaluate.outputs.empty()) {
     // Outputs must not make an infeasible plan of a feasible one.
     ZO2_ASSIGN(evaluate, MakeLayout(graph, partition, machine, options, Purpose::kEvaluate, false));
     graph.notes.push_back("evaluations return losses only: the model's outputs do not fit the device budget");
     plan.rivals.clear();
-    best = Choose(in, demand, &plan.rivals);
+    options = asked;
+    best = ChooseUpdate(in, &options, &demand, &plan.rivals);
   }
-  if (!best.ok()) return best.status();
+  if (!best.ok()) return refuse(best.status());
   clock.Stage("decide, emit, simulate", &plan.stages);
-  plan.bound = LowerBound(in, demand, options.budget);
-  clock.Stage("bound", &plan.stages);
+  plan.bound = best->bound;
+  plan.exact = best->exact;
+  plan.out_of_time = best->out_of_time;
+  if (options.prices) plan.prices = PriceResources(in, demand, plan.bound);
+  clock.Stage("shadow prices", &plan.stages);
 
   plan.schedule = std::move(best->schedule);
-  plan.schedule.numerics = NumericsJson(graph, partition, machine, options);
+  plan.schedule.numerics = NumericsJson(graph, partition, machine, options, plan.schedule);
   plan.schedule.fingerprint = Sha256Hex(plan.schedule.numerics);
   auto verified = Verify(plan.schedule);
   if (!verified.ok())
@@ -169,6 +292,7 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
 
   plan.decision = best->candidate.decision;
   plan.causes = best->candidate.causes;
+  for (std::string& cause : ExplainWire(in, plan.decision, plan.schedule)) plan.causes.push_back(std::move(cause));
   plan.simulation = std::move(best->simulation);
   plan.memory = MeasureMemory(in, plan.decision);
   const Layout& larger = in.train != nullptr && train.bytes >= evaluate.bytes ? train : evaluate;

@@ -11,6 +11,7 @@
 #include "ir/support/status.h"
 #include "planner/bound.h"
 #include "planner/choose.h"
+#include "planner/class_bound.h"
 #include "planner/emit.h"
 #include "planner/machine.h"
 #include "planner/options.h"
@@ -30,6 +31,9 @@ struct Plan {
   std::vector<std::string> causes;  // of each decision
   MemoryUse memory;
   Bound bound;
+  ShadowPrices prices;
+  ExactSearch exact;         // how far Z3 came
+  bool out_of_time = false;  // the time limit ended the search before the gap was as small as asked for
   Simulation simulation;  // of train (of evaluate where there is no loss)
   std::vector<Rival> rivals;
   std::vector<StageTime> stages;
@@ -42,12 +46,14 @@ struct Plan {
 };
 
 // Errors: kInvalid (options or graph), kInfeasible (budgets), kInternal (our verifier rejects our schedule).
-// schedule.report holds ReportJson(plan).
-Result<Plan> CompilePlan(const Graph& graph, const Machine& machine, const PlanOptions& options);
+// schedule.report holds ReportJson(plan); where it is kInfeasible, *infeasible (not null) gets InfeasibleJson().
+Result<Plan> CompilePlan(const Graph& graph, const Machine& machine, const PlanOptions& options,
+                         std::string* infeasible = nullptr);
 
 // Canonical JSON of everything that decides bits, and its digest.
+// `schedule`: its tiles and train program (coded tiles).
 std::string NumericsJson(const Graph& graph, const Partition& partition, const Machine& machine,
-                         const PlanOptions& options);
+                         const PlanOptions& options, const Schedule& schedule);
 
 }  // namespace zo2
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ir/graph/match.h"
+#include "planner/wire.h"
 
 namespace zo2 {
 namespace {
@@ -189,6 +190,8 @@ Result<Graph> ApplyPrecision(const Graph& graph, const Machine& machine, const P
   Graph out = graph;
   ZO2_TRY(ApplyStorage(options, &out));
   ZO2_TRY(ApplyCompute(machine, options, &out));
+  ZO2_ASSIGN(WireChoice wire, ChooseWires(out, options));
+  for (std::string& note : wire.notes) out.notes.push_back(std::move(note));
   return out;
 }
 

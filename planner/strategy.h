@@ -1,8 +1,8 @@
 // Decide: what is resident, how many slots, how often masters are written back.
 //
 // Strategies share one interface so that they can be compared: `greedy` (greedy.cc) and the fixed ones that stand for
-// what one would do without a planner (fixed.cc): all resident, stream everything, the published ZO2 schedule. An exact
-// solver and an exhaustive oracle fit the same interface.
+// what one would do without a planner (fixed.cc): all resident, stream everything, the published ZO2 schedule. `z3`
+// (exact.h) finds the best class counts, and the exhaustive oracle (exhaustive.cc) judges them all.
 #ifndef ZO2_PLANNER_STRATEGY_H_
 #define ZO2_PLANNER_STRATEGY_H_
 
@@ -13,6 +13,7 @@
 #include "ir/support/status.h"
 #include "planner/bound.h"
 #include "planner/emit.h"
+#include "planner/shortage.h"
 
 namespace zo2 {
 
@@ -33,7 +34,8 @@ class Strategy {
   virtual Result<std::vector<Candidate>> Decide(const PlanInput& input, const Demand& demand, int most) const = 0;
 };
 
-// "greedy" ("auto" is it), "resident", "stream", "zo2"; null for other names.
+// "greedy" ("auto" begins with it), "z3" (null in a build without it), "exhaustive", "resident", "stream", "zo2"; null
+// for other names.
 std::unique_ptr<Strategy> MakeStrategy(const std::string& name);
 std::unique_ptr<Strategy> MakeGreedy();
 std::vector<std::string> ExplainGreedy(const PlanInput& input, const Decision& decision);  // causes
@@ -43,10 +45,7 @@ std::unique_ptr<Strategy> MakeFixed(const std::string& name);
 // tiles are resident where that costs less than slots for them.
 Decision Smallest(const PlanInput& input, int slots, int every);
 
-bool Fits(const PlanInput& input, const MemoryUse& use);
-// Why not: how much is missing where, and what helps. `use`: of the smallest decision of the strategy that was asked
-// for; `with` names what was asked (" with --slots 8"), "" when nothing was.
-Status DoesNotFit(const PlanInput& input, const MemoryUse& use, const std::string& with);
+bool Fits(const PlanInput& input, const MemoryUse& use);  // if not, shortage.h says why
 
 }  // namespace zo2
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "planner/options.h"
+#include "planner/page.h"
 #include "planner/report.h"
 #include "planner/simulate.h"
 #include "planner/timeline_page.h"
@@ -64,6 +65,13 @@ std::vector<Wait> MakeWaits(const View& v) {
   return waits;
 }
 
+// The resource that the bound is, as the report says; "" where it does not.
+std::string Binding(const Schedule& s) {
+  const Json report = Json::parse(s.report, nullptr, false);
+  const Json::json_pointer place("/bound/binding");
+  return report.is_object() && report.contains(place) && report[place].is_string() ? report[place].get<std::string>() : "";
+}
+
 int64_t Nanoseconds(double seconds) { return std::llround(seconds * 1e9); }
 
 // A rectangle of the page: one span, or neighbours in one lane and step.
@@ -100,6 +108,8 @@ const char* LaneText(LaneKind kind) {
     case LaneKind::kCompute: return "kernels";
     case LaneKind::kH2D: return "host to device";
     case LaneKind::kD2H: return "device to host";
+    case LaneKind::kHost: return "updates on the host";
+    case LaneKind::kDisk: return "host to disk";
     default: return "";
   }
 }
@@ -138,9 +148,7 @@ void FillLanes(const Schedule& s, const View& v, Json* json) {
     if (fresh) labels.push_back({text.title, text.more});
     return it->second;
   };
-  const nlohmann::json report = Json::parse(s.report, nullptr, false);
-  const std::string binding =
-      report.is_object() ? report.value(Json::json_pointer("/bound/binding"), std::string()) : "";
+  const std::string binding = Binding(s);
   (*json)["lanes"] = Json::array();
   size_t compute = 0;
   for (size_t l = 0; l < lanes.size(); ++l) {
@@ -184,7 +192,8 @@ constexpr const char* kBandRows[kBands][2] = {{"resident weights", "#4a6a8a"}, {
 
 Band BandOf(BufferKind kind) {
   switch (kind) {
-    case BufferKind::kMaster: return kResidentBand;
+    case BufferKind::kMaster:
+    case BufferKind::kCodes: return kResidentBand;
     case BufferKind::kConstant:
     case BufferKind::kRecord: return kFixedBand;
     case BufferKind::kSlot: return kSlotBand;
@@ -266,7 +275,11 @@ void FillMemory(const Schedule& s, const View& v, Json* json) {
     stretch = at;
     most = total(now);
   }
-  (*json)["memory"] = {{"bytes", arena_bytes}, {"budget", budget}, {"kinds", kBandRows}, {"points", points}};
+  (*json)["memory"] = {{"bytes", arena_bytes},
+                       {"budget", budget},
+                       {"kinds", kBandRows},
+                       {"points", points},
+                       {"binding", Binding(s) == "slots"}};
 }
 
 // ---- figures ----
@@ -279,14 +292,17 @@ void FillFigures(const Schedule& s, const View& v, Json* json) {
   add(FormatSeconds(v.simulation.period), "a step, predicted");
   const Json report = Json::parse(s.report, nullptr, false);
   if (!report.is_object()) return;
-  const auto number = [&](const char* path) { return report.value(Json::json_pointer(path), 0.0); };
+  const auto number = [&](const char* path) {
+    const Json::json_pointer place(path);
+    return report.contains(place) && report[place].is_number() ? report[place].get<double>() : 0.0;
+  };
   const auto size = [&](const char* path) { return FormatSize(number(path)); };
   if (number("/bound/seconds") > 0) {
     char gap[32];
     std::snprintf(gap, sizeof gap, "%.1f %%", 100 * number("/bound/gap"));
     add(FormatSeconds(number("/bound/seconds")), "bound");
     add(gap, "gap");
-    add(report.value(Json::json_pointer("/bound/binding"), std::string("?")), "binding resource", true);
+    add(Binding(s), "binding resource", true);
   }
   add(size("/memory/device/bytes"), "device memory of " + size("/memory/device/budget"));
   add(size("/rate/up_bytes_per_step") + " / " + size("/rate/down_bytes_per_step"), "up / down the link per step");
@@ -346,12 +362,7 @@ std::string TimelineHtml(const Schedule& s) {
   FillFigures(s, v, &json);
   auto text = ReportText(s.report);
   json["report"] = text.ok() ? *text : text.status().message();
-  std::string data = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  for (size_t at = 0; (at = data.find('<', at)) != std::string::npos; at += 6)
-    data.replace(at, 1, "\\u003c");  // no name ends the script
-  std::string page = internal::kTimelinePage;
-  const size_t at = page.find(internal::kTimelineData);
-  return page.substr(0, at) + data + page.substr(at + sizeof internal::kTimelineData - 1);
+  return FillPage(kTimelinePage, json.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace zo2

@@ -1,5 +1,5 @@
 // The page of `zo2-plan inspect --format html`, without its data: one file, no network, no libraries. timeline.cc puts
-// the data (timeline.cc says what is in it) where kTimelineData stands.
+// the data (it says what is in them) where @DATA@ stands.
 //
 // What a person sees: figures on top; an overview of all that is shown, with the part in view marked; the lanes of that
 // part; device memory under the same axis of time; the report.
@@ -8,27 +8,12 @@
 
 namespace zo2::internal {
 
-inline constexpr char kTimelineData[] = "@DATA@";
-
 inline constexpr char kTimelinePage[] = R"page(<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>zo2 plan</title>
 <style>
-body { font: 14px/1.45 system-ui, "DejaVu Sans", sans-serif; margin: 20px 28px; color: #222; background: #fff }
-h1 { font-size: 20px; margin: 0 }
-.sub { color: #666; margin: 0 0 12px }
-#figures { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 14px }
-#figures div { border: 1px solid #ddd; border-radius: 6px; padding: 5px 10px; min-width: 72px }
-#figures b { display: block; font-size: 17px; font-weight: 600 }
-#figures span { color: #666; font-size: 12px }
-#figures .binding { border-color: #b3261e }
-.bar { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; margin: 8px 0; font-size: 12.5px }
+@STYLE@
 .bar i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 5px; vertical-align: -1px }
-button, input { font: inherit; border: 1px solid #bbb; border-radius: 4px; background: #fafafa; padding: 2px 8px }
-canvas { display: block; width: 100%; border: 1px solid #ccc; margin: 0 0 6px; touch-action: none }
-#tip { position: fixed; display: none; pointer-events: none; max-width: 520px; background: #222; color: #fff;
-       border-radius: 5px; padding: 7px 10px; font-size: 12.5px; white-space: pre-line; overflow-wrap: anywhere; z-index: 9 }
-pre { background: #f5f5f2; padding: 12px; overflow: auto; font-size: 12.5px }
-.hint { color: #666; font-size: 12.5px }
+canvas { display: block; width: 100%; border: 1px solid var(--frame); margin: 0 0 6px; touch-action: none }
 </style></head><body>
 <h1 id="title"></h1><p class="sub" id="sub"></p><div id="figures"></div>
 <div class="bar" id="legend"></div>
@@ -81,6 +66,14 @@ for (const [name, color] of D.kinds) {
 $('report').textContent = D.report;
 
 // ---- drawing ----
+const C = {};  // colors, as the style has them
+const scheme = matchMedia('(prefers-color-scheme: dark)');
+function colors() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ['ink', 'soft', 'grid', 'panel', 'alarm', 'veil']) C[name] = style.getPropertyValue('--' + name).trim();
+}
+colors();
+scheme.addEventListener('change', () => { colors(); draw(); });
 function prepare(canvas, height) {
   const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -119,7 +112,7 @@ function drawLane(g, l, y, height, x0, width, a, b, detail) {
       g.save();
       g.beginPath(), g.rect(left + 3, y, w - 6, height), g.clip();
       g.globalAlpha = 1;
-      g.fillStyle = s[2] % 2 || D.kinds[s[0]][2] ? '#111' : '#fff';
+      g.fillStyle = (s[2] % 2 && !scheme.matches) || D.kinds[s[0]][2] ? '#111' : '#fff';
       g.fillText(D.labels[s[1]][0], left + 4, y + height / 2);
       g.restore();
     }
@@ -131,11 +124,11 @@ function drawOverview() {
   const [g, width] = prepare($('overview'), D.lanes.length * (SMALL + 3) + 7), w = width - GUTTER;
   D.lanes.forEach((lane, l) => drawLane(g, l, 5 + l * (SMALL + 3), SMALL, GUTTER, w, 0, D.total, false));
   const x = t => GUTTER + t / D.total * w;
-  g.fillStyle = '#666';
+  g.fillStyle = C.soft;
   g.fillText('all that is shown', 8, D.lanes.length * (SMALL + 3) / 2 + 3);
-  g.fillStyle = 'rgba(255,255,255,.66)';
+  g.fillStyle = C.veil;
   g.fillRect(GUTTER, 0, x(from) - GUTTER, 99), g.fillRect(x(to), 0, width - x(to), 99);
-  g.strokeStyle = '#222';
+  g.strokeStyle = C.ink;
   g.strokeRect(x(from) + .5, 1.5, Math.max(2, x(to) - x(from) - 1), D.lanes.length * (SMALL + 3) + 4);
 }
 
@@ -149,29 +142,30 @@ function drawDetail() {
   const rough = (to - from) / Math.max(2, w / 110), power = 10 ** Math.floor(Math.log10(rough));
   const tick = [1, 2, 5, 10].map(f => f * power).find(t => t >= rough);
   for (let t = Math.ceil(from / tick) * tick; t <= to; t += tick) {
-    g.fillStyle = '#e8e8e8', g.fillRect(x(t), RULER - 4, 1, height);
+    g.fillStyle = C.grid, g.fillRect(x(t), RULER - 4, 1, height);
     const text = time(t, tick);
     if (x(t) + 3 + g.measureText(text).width > width) break;
-    g.fillStyle = '#666', g.fillText(text, x(t) + 3, RULER / 2);
+    g.fillStyle = C.soft, g.fillText(text, x(t) + 3, RULER / 2);
   }
   // lanes
   D.lanes.forEach((lane, l) => {
     const y = laneTop(l);
-    g.fillStyle = '#f6f6f4', g.fillRect(GUTTER, y, w, ROW);
+    g.fillStyle = C.panel, g.fillRect(GUTTER, y, w, ROW);
+    if (lane.binding) g.fillStyle = C.alarm, g.fillRect(0, y, 4, ROW);
     drawLane(g, l, y, ROW, GUTTER, w, from, to, true);
-    g.fillStyle = '#222', g.font = '600 13px system-ui, "DejaVu Sans", sans-serif';
+    g.fillStyle = C.ink, g.font = '600 13px system-ui, "DejaVu Sans", sans-serif';
     g.fillText(lane.name, 8, y + 13);
-    g.font = '11px system-ui, "DejaVu Sans", sans-serif', g.fillStyle = lane.binding ? '#b3261e' : '#666';
+    g.font = '11px system-ui, "DejaVu Sans", sans-serif', g.fillStyle = lane.binding ? C.alarm : C.soft;
     g.fillText((100 * lane.busy).toFixed(0) + ' % busy' + (lane.binding ? ', binds' : ''), 8, y + 29);
-    g.fillStyle = '#666', g.fillText(lane.what, 8, y + 42);
+    g.fillStyle = C.soft, g.fillText(lane.what, 8, y + 42);
   });
   // where steps begin
   for (const [step, t] of D.steps) {
     if (t < from || t > to) continue;
-    g.strokeStyle = '#222', g.setLineDash([4, 3]);
+    g.strokeStyle = C.ink, g.setLineDash([4, 3]);
     g.beginPath(), g.moveTo(x(t), RULER), g.lineTo(x(t), laneTop(D.lanes.length)), g.stroke(), g.setLineDash([]);
     const text = 'step ' + step + ' computes', room = g.measureText(text).width;
-    g.fillStyle = '#222', g.fillText(text, Math.min(x(t) + 4, width - room - 2), laneTop(D.lanes.length) + 4);
+    g.fillStyle = C.ink, g.fillText(text, Math.min(x(t) + 4, width - room - 2), laneTop(D.lanes.length) + 4);
   }
   drawMemory(g, x, w);
   if (hover && hover.span) drawHover(g, x);
@@ -179,7 +173,7 @@ function drawDetail() {
 
 function drawHover(g, x) {
   const s = hover.span, y = laneTop(hover.lane);
-  g.strokeStyle = '#000', g.lineWidth = 2;
+  g.strokeStyle = C.ink, g.lineWidth = 2;
   g.strokeRect(x(s[3]), y, Math.max(2, s[4] * (x(1) - x(0))), ROW);
   if (s[6] >= 0) {  // an arrow from what it waited for
     const c = D.lanes[s[6]].spans[s[7]];
@@ -201,7 +195,7 @@ function drawMemory(g, x, w) {
   const top = memoryTop(), most = Math.max(D.memory.budget, D.memory.bytes) * 1.04, y = b => top + MEM * (1 - b / most);
   const p = D.memory.points;
   if (!p.length) return;
-  g.fillStyle = '#f6f6f4', g.fillRect(GUTTER, top, w, MEM);
+  g.fillStyle = C.panel, g.fillRect(GUTTER, top, w, MEM);
   for (let c = 0; c < w; ++c) {
     const a = from + c / w * (to - from), b = from + (c + 1) / w * (to - from);
     let best = memoryAt(a);
@@ -214,20 +208,21 @@ function drawMemory(g, x, w) {
       under += p[best][k + 1];
     });
   }
-  for (const [bytes, name, color] of [[D.memory.bytes, 'arena', '#222'], [D.memory.budget, 'budget', '#b3261e']]) {
+  for (const [bytes, name, color] of [[D.memory.bytes, 'arena', C.ink], [D.memory.budget, 'budget', C.alarm]]) {
     if (!bytes) continue;
     g.strokeStyle = color, g.setLineDash(name === 'budget' ? [5, 3] : []);
     g.beginPath(), g.moveTo(GUTTER, y(bytes)), g.lineTo(GUTTER + w, y(bytes)), g.stroke(), g.setLineDash([]);
   }
-  g.fillStyle = '#222', g.font = '600 13px system-ui, "DejaVu Sans", sans-serif';
+  g.fillStyle = C.ink, g.font = '600 13px system-ui, "DejaVu Sans", sans-serif';
   g.fillText('device memory', 8, top + 8);
-  g.font = '11px system-ui, "DejaVu Sans", sans-serif', g.fillStyle = '#666';
+  g.font = '11px system-ui, "DejaVu Sans", sans-serif', g.fillStyle = C.soft;
   g.fillText('arena ' + size(D.memory.bytes), 8, top + 24);
-  g.fillStyle = '#b3261e';
+  g.fillStyle = C.alarm;
   if (D.memory.budget) g.fillText('budget ' + size(D.memory.budget), 8, top + 38);
   D.memory.kinds.slice().reverse().forEach(([name, color], k) => {
     g.fillStyle = color, g.fillRect(8, top + 50 + k * 15, 9, 9);
-    g.fillStyle = '#444', g.fillText(name, 21, top + 55 + k * 15);
+    const binds = D.memory.binding && name === 'slots in use';
+    g.fillStyle = binds ? C.alarm : C.soft, g.fillText(binds ? name + ', bind' : name, 21, top + 55 + k * 15);
   });
 }
 

@@ -78,7 +78,9 @@ TimelineLabel MakeLabel(const Schedule& s, const Program& p, const Lane& lane, c
       label.more += ", part [" + std::to_string(i.part_begin) + ", " + std::to_string(i.part_end) + ") of its weight";
     for (const Operand& o : i.operands)
       if (o.tile >= 0) {
-        label.more += "\nweights from tile " + s.tiles[static_cast<size_t>(o.tile)].name;
+        const Tile& tile = s.tiles[static_cast<size_t>(o.tile)];
+        label.more += "\nweights from tile " + tile.name + ", " + FormatSize(static_cast<double>(tile.branch_bytes)) +
+                      " as computed";
         break;
       }
     for (int32_t b : i.branches) label.title += " " + BranchText(p, b);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "runtime/codes.h"
+
 namespace zo2 {
 namespace {
 
@@ -98,6 +100,7 @@ Result<BoundProgram> Bind(const Schedule& schedule, const Program& program, std:
   BoundProgram bound;
   bound.program = &program;
   bound.master_writes.assign(schedule.tiles.size(), 0);
+  bound.codes_writes = CodesWrites(schedule, program);
   bound.lanes.resize(program.lanes.size());
   for (size_t l = 0; l < program.lanes.size(); ++l) {
     const Lane& lane = program.lanes[l];
@@ -115,7 +118,8 @@ Result<BoundProgram> Bind(const Schedule& schedule, const Program& program, std:
         const size_t target = instruction.kind == InstrKind::kHostUpdate ? 0 : 1;
         const bool may_write = instruction.kind == InstrKind::kCopy || instruction.kind == InstrKind::kDiskWrite ||
                                instruction.kind == InstrKind::kPrepare || instruction.kind == InstrKind::kHostUpdate;
-        if (may_write && instruction.operands.size() > target && instruction.operands[target].buffer == master)
+        if (may_write && instruction.operands.size() > target && master >= 0 &&
+            instruction.operands[target].buffer == master)
           bound.master_writes[static_cast<size_t>(instruction.tile)] |= instruction.residues;
       }
     }
@@ -138,8 +142,7 @@ Result<BoundProgram> Bind(const Schedule& schedule, const Program& program, std:
   return bound;
 }
 
-int64_t BoundProgram::VersionAt(TileId tile, int64_t iteration, int64_t first, int64_t entry, int64_t step) const {
-  const uint64_t writes = master_writes[static_cast<size_t>(tile)];
+int64_t BoundProgram::VersionAt(uint64_t writes, int64_t iteration, int64_t first, int64_t entry, int64_t step) const {
   if (writes == 0) return entry;
   const int64_t period = program->period;
   for (int64_t i = iteration - 1; i >= first && i >= iteration - period; --i)

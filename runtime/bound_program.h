@@ -50,14 +50,15 @@ struct BoundInstruction {
 struct BoundProgram {
   const Program* program = nullptr;
   std::vector<std::vector<BoundInstruction>> lanes;
-  // Per tile: residues of the iterations that write its master back.
-  std::vector<uint64_t> master_writes;
+  // Per tile: residues of the iterations that write its master back, and of those that write its codes.
+  std::vector<uint64_t> master_writes, codes_writes;
   // Iterations that may be under way at once without the host overwriting what a lane reads or the reverse.
   int depth = 1;
 
-  // The step that the master of a tile is current through when `iteration` begins, `entry` being what it was when the
-  // program was started at iteration `first`; `step` is the step of a program other than train.
-  int64_t VersionAt(TileId tile, int64_t iteration, int64_t first, int64_t entry, int64_t step) const;
+  // The step that a master or codes, written in the iterations of residues `writes`, are current through when
+  // `iteration` begins, `entry` being what it was when the program was started at iteration `first`; `step` is the step
+  // of a program other than train.
+  int64_t VersionAt(uint64_t writes, int64_t iteration, int64_t first, int64_t entry, int64_t step) const;
 };
 
 // arenas[i]: the memory of arena i. kRejected where an instruction needs what this build has no kernel for.

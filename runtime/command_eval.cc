@@ -99,14 +99,14 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   if (!flags.journal.empty()) {
     ZO2_ASSIGN(journal, Journal::Read(flags.journal));
     ZO2_ASSIGN(const int64_t at, journal->StepAt(flags.at));
-    ZO2_ASSIGN(state, OpenState(schedule, *base, *journal, {.at = at}));
+    ZO2_ASSIGN(state, OpenState(schedule, *base, *journal, {.at = at, .codes = true}));
     for (const std::string& text : state->notes()) note(text);
     parameters = journal->header.parameters;
   }
   const int64_t step = state ? state->step() : 0;
-  const WeightReader reader = state ? state->reader() : base->source.reader();
-  ZO2_TRY(executor.Initialize(kernels, parameters, step,
-                              [&](Executor& e) { return LoadMasters(reader, e, state ? 1 : HostThreads()); }));
+  ZO2_TRY(executor.Initialize(kernels, parameters, step, [&](Executor& e) {
+    return state ? LoadRun(*state, e) : LoadMasters(base->source.reader(), e, HostThreads());
+  }));
 
   const int64_t rows = BatchRows(schedule, *program);
   if (rows <= 0) return Invalid(flags.run.plan, " has no batch axis that could be evaluated");

@@ -19,7 +19,8 @@ double Clock() { return std::chrono::duration<double>(std::chrono::steady_clock:
 Status CompareSnapshot(const Schedule& schedule, const BaseWeights& base, const Journal& journal,
                        const SnapshotRecord& record, const RunState::Options& options) {
   const std::string path = SnapshotPath(journal.path, record.generation);
-  const Result<Snapshot> snapshot = Snapshot::Open(journal, record, schedule, options.threads);
+  const Result<Snapshot> snapshot = Snapshot::Open(journal, record, schedule, options.threads,
+                                                  /*codes=*/journal.header.fingerprint == schedule.fingerprint);
   if (!snapshot.ok()) {
     std::printf("snapshot at step %ld: %s\n", static_cast<long>(record.step), snapshot.status().message().c_str());
     return Status();

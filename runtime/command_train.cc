@@ -119,7 +119,7 @@ class Training {
     if (!flags_.resume || !FileExists(flags_.journal)) return Status();
     ZO2_ASSIGN(past_, Journal::Read(flags_.journal));
     ZO2_TRY(CheckHeader(*past_, header_, HeaderUse::kResume));
-    ZO2_ASSIGN(state_, RunState::Open(schedule(), *base_, *past_, {}));
+    ZO2_ASSIGN(state_, RunState::Open(schedule(), *base_, *past_, {.codes = true}));
     // Damage is worth a line however quiet the run is.
     for (const std::string& note : state_->notes()) std::fprintf(stderr, "note: %s\n", note.c_str());
     if (state_->step() > flags_.steps)
@@ -133,9 +133,9 @@ class Training {
 
   Status Load() {
     const double begin = Clock();
-    const WeightReader reader = state_ ? state_->reader() : base_->source.reader();
-    ZO2_TRY(executor().Initialize(kernels_, parameters_, state_ ? state_->step() : 0,
-                                  [&](Executor& e) { return LoadMasters(reader, e, state_ ? 1 : HostThreads()); }));
+    ZO2_TRY(executor().Initialize(kernels_, parameters_, state_ ? state_->step() : 0, [&](Executor& e) {
+      return state_ ? LoadRun(*state_, e) : LoadMasters(base_->source.reader(), e, HostThreads());
+    }));
     load_seconds_ = Clock() - begin - (state_ ? state_->replay_seconds() : 0);
     recorded_ = executor().step();
     if (state_ && state_->snapshot()) snapshot_ = {state_->snapshot()->step(), state_->snapshot()->generation(), ""};
@@ -214,14 +214,23 @@ class Training {
     ZO2_TRY(journal_.Sync());
     const double begin = Clock();
     ZO2_ASSIGN(snapshot_, WriteSnapshot(flags_.journal, journal_id_, flags_.seed, schedule(), MasterReader(executor()),
-                                        step, 1 - snapshot_.generation, HostThreads()));
+                                        CodesOf(executor()), step, 1 - snapshot_.generation, HostThreads()));
     snapshot_seconds_ = Clock() - begin;
     return journal_.Snapshot(snapshot_);
   }
 
   Status WriteTuned() {
     ZO2_TRY(executor().Flush());
-    return WriteWeights(schedule(), AllWeights(schedule()), MasterReader(executor()), flags_.output,
+    // What has no master is frozen: it is as its file has it.
+    std::vector<bool> kept(schedule().weights.size(), true);
+    for (const Tile& tile : schedule().tiles)
+      for (const Segment& s : tile.segments)
+        if (tile.master < 0) kept[static_cast<size_t>(s.weight)] = false;
+    const WeightReader masters = MasterReader(executor()), base = base_->source.reader();
+    const WeightReader read = [&](int32_t w, auto... rectangle) {
+      return kept[static_cast<size_t>(w)] ? masters(w, rectangle...) : base(w, rectangle...);
+    };
+    return WriteWeights(schedule(), AllWeights(schedule()), read, flags_.output,
                         {{"format", "pt"}, {"step", std::to_string(executor().step())}});
   }
 
@@ -253,7 +262,7 @@ class Training {
       std::printf("trained %ld steps, from %ld to %ld, %ld of them skipped: last loss %.6f\n", static_cast<long>(steps),
                   static_cast<long>(s.first_step), static_cast<long>(s.last_step), static_cast<long>(s.skipped),
                   s.last_loss);
-      std::printf("%s\n", PeriodText(*train_, s.seconds, steps).c_str());
+      std::printf("%s\n", PeriodText(setup_.executor->schedule(), *train_, s.seconds, steps).c_str());
     } else if (!s.interrupted && !s.out_of_patience) {
       std::printf("all %ld steps are done already\n", static_cast<long>(flags_.steps));
     }

@@ -96,6 +96,17 @@ struct ProfileFlags {
   bool quiet = false;
 };
 
+// profile --weights: the weights of a plan instead of the machine.
+struct WeightsFlags {
+  RunFlags run;  // its plan, its weights, the device that evaluates
+  std::string output = "weights.json";
+  std::string data;              // "" = the effect on the loss is not measured
+  bool truncate = false;
+  int64_t batches = 8;           // of data
+  bool each_weight = false;      // the effect of each weight alone, too
+  int64_t elements = 1 << 22;    // of each weight, at most
+};
+
 // A command that fails leaves every file that was there as it was: nothing is opened for writing before plan, data,
 // weights and journal have been read and found to fit.
 //
@@ -109,6 +120,8 @@ Status RunExport(const ExportFlags& flags);
 // The share of perturbation and update that is realised, per weight (shares.h), as a table and as JSON.
 Status RunShares(const SharesFlags& flags);
 Status RunProfile(const ProfileFlags& flags, const KernelTable& kernels);
+// Error and effect of every wire format per weight (wire_error.h), as a table and as JSON for zo2-plan (docs/WIRE.md).
+Status RunProfileWeights(const WeightsFlags& flags, const KernelTable& kernels);
 
 }  // namespace zo2
 

@@ -29,18 +29,13 @@ double Now() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// Sleeps to shortly before the deadline and yields away the rest: a sleep alone wakes up some 50 us late.
+// Yielding would be more exact on an idle core, but gives a busy one away for milliseconds; who wakes up soon gets it back.
 void SleepUntil(double deadline) {
-  constexpr double kSlack = 80e-6;
-  if (deadline - Now() > kSlack) {
-    const double wake = deadline - kSlack;
-    timespec t;
-    t.tv_sec = static_cast<time_t>(wake);
-    t.tv_nsec = static_cast<long>((wake - static_cast<double>(t.tv_sec)) * 1e9);
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr) == EINTR) {
-    }
+  timespec t;
+  t.tv_sec = static_cast<time_t>(deadline);
+  t.tv_nsec = static_cast<long>((deadline - static_cast<double>(t.tv_sec)) * 1e9);
+  while (Now() < deadline && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr) == EINTR) {
   }
-  while (Now() < deadline) sched_yield();
 }
 
 class CpuMemory : public ArenaMemory {
@@ -89,20 +84,23 @@ class CpuQueue : public Queue {
       std::memcpy(to, from, bytes);
       return;
     }
-    // A copy that was only late by the waking up of the one before it is back to back with it.
-    constexpr double kWakeUp = 200e-6;
+    // A copy asked for as soon as the one before it returned is back to back with it, however late that one woke up: the
+    // link would not have waited.
+    constexpr double kAtOnce = 50e-6;
     const double now = Now();
-    const double start = now - free_at_ < kWakeUp ? free_at_ : now;
+    const double start = now - returned_ < kAtOnce ? free_at_ : std::max(free_at_, now);
     free_at_ = start + latency_ + (rate_ > 0 ? static_cast<double>(bytes) / rate_ : 0);
     std::memcpy(to, from, bytes);
     SleepUntil(free_at_);
+    returned_ = Now();
   }
 
   Status Synchronize() override { return Status(); }
 
  private:
   const double rate_, latency_;
-  double free_at_ = 0;  // when the emulated link has carried everything so far
+  double free_at_ = 0;   // when the emulated link has carried everything so far
+  double returned_ = 0;  // when the last copy returned
 };
 
 class CpuDevice : public Device {

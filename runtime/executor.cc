@@ -94,6 +94,7 @@ Status Executor::Initialize(const KernelTable& kernels, const RunParameters& par
   parameters_ = parameters;
   step_ = step;
   version_.assign(schedule_.tiles.size(), step);
+  codes_version_ = version_;
   bound_.clear();
   for (const Program& program : schedule_.programs) {
     ZO2_ASSIGN(BoundProgram bound, Bind(schedule_, program, arena_data_, kernels));
@@ -116,6 +117,21 @@ Status Executor::WriteBuffer(BufferId id, uint64_t offset, std::span<const std::
     return Internal("buffer ", buffer.name, " has ", buffer.bytes, " bytes: writing ", bytes.size(), " at ", offset);
   Touch(id, offset + bytes.size());
   return device_.Write(arena_data_[static_cast<size_t>(buffer.arena)] + buffer.offset + offset, bytes.data(), bytes.size());
+}
+
+Status Executor::WriteRecord(const StepRecord& record) {
+  const Program* train = schedule_.Find(Purpose::kTrain);
+  if (train == nullptr || record.q != static_cast<uint32_t>(train->samples))
+    return Internal("a record of ", record.q, " samples does not fit the plan");
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&record), StepRecordBytes(train->samples));
+  for (const BufferId id : {train->record, train->record_host}) {
+    if (id < 0) continue;
+    const uint64_t copy = BindBuffer(schedule_, id, arena_data_).Copy(0, static_cast<int64_t>(record.step));
+    const Buffer& buffer = schedule_.buffers[static_cast<size_t>(id)];
+    Touch(id, copy + bytes.size());
+    ZO2_TRY(device_.Write(arena_data_[static_cast<size_t>(buffer.arena)] + buffer.offset + copy, bytes.data(), bytes.size()));
+  }
+  return Status();
 }
 
 Result<std::byte*> Executor::Fill(BufferId id, uint64_t offset, uint64_t bytes) {
@@ -161,6 +177,7 @@ Status Executor::Start(Purpose purpose) {
   context.records = Ring(program->record >= 0 || train == nullptr ? program->record : train->record);
   context.records_host = Ring(program->record_host >= 0 || train == nullptr ? program->record_host : train->record_host);
   context.entry_version = version_;
+  context.entry_codes = codes_version_;
   context.first = purpose == Purpose::kTrain ? step_ : 0;
   context.step = step_;
   context.chaos = options_.chaos;
@@ -182,8 +199,14 @@ Status Executor::Drain() {
   const ProgramRun::Context& context = run_->context();
   const Program& program = *context.bound->program;
   const int64_t end = run_->submitted();
-  for (size_t tile = 0; tile < version_.size(); ++tile)
-    version_[tile] = context.bound->VersionAt(static_cast<TileId>(tile), end, context.first, version_[tile], context.step);
+  const BoundProgram& bound = *context.bound;
+  for (size_t tile = 0; tile < version_.size(); ++tile) {
+    const auto at_end = [&](uint64_t writes, int64_t entry) {
+      return bound.VersionAt(writes, end, context.first, entry, context.step);
+    };
+    version_[tile] = at_end(bound.master_writes[tile], version_[tile]);
+    codes_version_[tile] = at_end(bound.codes_writes[tile], codes_version_[tile]);
+  }
   if (program.purpose == Purpose::kTrain) step_ = end;
   Add(program, run_->stats(), &finished_);
   const std::vector<uint64_t> peak = run_->peak();

@@ -7,8 +7,8 @@
 // The host's part of an iteration (batches, step controls, records, losses) is in host buffers with rings: Host(buffer,
 // iteration) is that copy's address. At most depth() iterations may be submitted beyond the last one waited for.
 //
-// Masters are current through entry versions that the executor carries from program to program (schedule.h, "Master
-// versions").
+// Masters and codes are current through entry versions that the executor carries from program to program (schedule.h,
+// "Master versions", "Coded tiles").
 #ifndef ZO2_RUNTIME_EXECUTOR_H_
 #define ZO2_RUNTIME_EXECUTOR_H_
 
@@ -58,7 +58,8 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
   ~Executor();
 
-  // `load` fills the masters with WriteBuffer (or Host, where that is allowed); they are current through `step`.
+  // `load` fills masters and codes with WriteBuffer or Fill; they are current through `step`, but for codes of which
+  // SetCodesVersion says another, and it gives the records of the steps in between with WriteRecord.
   Status Initialize(const KernelTable& kernels, const RunParameters& parameters, int64_t step,
                     const std::function<Status(Executor&)>& load);
 
@@ -74,6 +75,11 @@ class Executor {
   // Where the host may fill [offset, offset + bytes) of the first copy itself; counts as filled. Null where only WriteBuffer
   // reaches the buffer.
   Result<std::byte*> Fill(BufferId buffer, uint64_t offset, uint64_t bytes);
+  // For `load`: the step that a tile's codes are current through, and the record of a step that is past.
+  void SetCodesVersion(TileId tile, int64_t version) { codes_version_[static_cast<size_t>(tile)] = version; }
+  Status WriteRecord(const StepRecord& record);
+  // While no program runs.
+  int64_t codes_version(TileId tile) const { return codes_version_[static_cast<size_t>(tile)]; }
   // Address of the copy that iteration `iteration` uses; buffers in host arenas (on a CPU, any).
   std::byte* Host(BufferId buffer, int64_t iteration) const;
 
@@ -117,7 +123,7 @@ class Executor {
   std::map<std::tuple<int32_t, LaneKind, int>, std::unique_ptr<LaneThread>> threads_;
   std::vector<BoundProgram> bound_;  // one per program
   std::unique_ptr<ProgramRun> run_;
-  std::vector<int64_t> version_;     // per tile
+  std::vector<int64_t> version_, codes_version_;  // per tile: steps that masters and codes are current through
   int64_t step_ = 0;
   std::vector<uint64_t> peak_, planned_peak_;
   ExecutorStats finished_;

@@ -68,10 +68,16 @@ void Compare(const Json& journal, const Json& now, const std::string& path, std:
   if (journal.is_array() && now.is_array() && journal.size() == now.size() &&
       (journal[0].is_array() || journal[0].is_object())) {
     for (size_t i = 0; i < journal.size(); ++i) {
-      // The planner's tables begin with a name.
+      // The planner's tables begin with a name. Of such a row only what differs is said.
       const bool named = journal[i].is_array() && !journal[i].empty() && journal[i][0].is_string();
-      Compare(journal[i], now[i], path + "[" + (named ? journal[i][0].get<std::string>() : std::to_string(i)) + "]",
-              out);
+      const std::string row = path + "[" + (named ? journal[i][0].get<std::string>() : std::to_string(i)) + "]";
+      if (!named || !now[i].is_array() || now[i].size() != journal[i].size() || now[i][0] != journal[i][0]) {
+        Compare(journal[i], now[i], row, out);
+        continue;
+      }
+      for (size_t j = 1; j < now[i].size(); ++j)
+        if (journal[i][j] != now[i][j])
+          out->push_back(row + " has " + Short(journal[i][j]) + " in the journal and " + Short(now[i][j]) + " now");
     }
     return;
   }
@@ -95,6 +101,7 @@ JournalHeader MakeJournalHeader(const Schedule& schedule, const RunParameters& p
   const Program* train = schedule.Find(Purpose::kTrain);
   header.q = train == nullptr ? 1 : train->samples;
   header.base_sha256 = base_sha256;
+  header.fingerprint = schedule.fingerprint;
   Json weights = Json::object();
   for (const PlanWeight& weight : schedule.weights) weights[weight.name] = WeightJson(weight);
   Json numerics = Parse(schedule.numerics);
@@ -143,6 +150,8 @@ Result<JournalHeader> ParseJournalHeader(const std::string& text) {
       !json["base"]["sha256"].is_string())
     return Invalid("its header lacks the digest of the base weights");
   header.base_sha256 = json["base"]["sha256"].get<std::string>();
+  if (json.contains("fingerprint") && json["fingerprint"].is_string())
+    header.fingerprint = json["fingerprint"].get<std::string>();
   return header;
 }
 

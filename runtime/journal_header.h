@@ -36,6 +36,7 @@ struct JournalHeader {
   RunParameters parameters;
   int q = 1;
   std::string base_sha256;
+  std::string fingerprint;  // of the plan's numerics
   std::string json;        // all of it; keys sorted
   std::string Id() const;  // SHA-256 of it
 };

@@ -1,9 +1,5 @@
 #include "runtime/profile.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -20,166 +16,21 @@
 #include <nlohmann/json.hpp>
 
 #include "ir/graph/op.h"
-#include "runtime/step_kernels.h"
+#include "runtime/copy_load.h"
+#include "runtime/host_id.h"
+#include "runtime/kernels/codec.h"
+#include "runtime/plan_run.h"
+#include "runtime/timed_call.h"
+#include "runtime/timed_disk.h"
+#include "runtime/timed_prepare.h"
 #include "runtime/worker_pool.h"
 
 namespace zo2 {
 namespace {
 
 using Json = nlohmann::ordered_json;
+constexpr int kRounds = 3;  // of measurements that are compared with each other
 constexpr uint64_t kBeyondCaches = 96ull << 20;  // bytes of masters that are prepared in turn: they come from memory
-
-double Clock() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-struct Timing {
-  double seconds = 0;  // median
-  double spread = 0;   // standard deviation / mean
-};
-
-// Repeats f for about `seconds`, at least 5 times after a warm-up of half as long: helpers that slept may have to find a
-// core first. `between`, if any, runs before each time and is not
-// timed.
-Timing Time(double seconds, const std::function<void()>& f, const std::function<void()>& between = nullptr) {
-  for (const double warm = Clock() + 0.5 * seconds; Clock() < warm;) {
-    f();
-    if (between) between();
-  }
-  std::vector<double> times;
-  const double end = Clock() + seconds;
-  while (times.size() < 5 || (Clock() < end && times.size() < 10000)) {
-    if (between) between();
-    const double begin = Clock();
-    f();
-    times.push_back(Clock() - begin);
-  }
-  double sum = 0, squares = 0;
-  for (const double t : times) {
-    sum += t;
-    squares += t * t;
-  }
-  const double n = static_cast<double>(times.size()), mean = sum / n;
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  return {times[times.size() / 2], std::sqrt(std::max(0.0, squares / n - mean * mean)) / mean};
-}
-
-// Memory that operands are taken from.
-class Pool {
- public:
-  static Result<Pool> Create(Device& device, uint64_t bytes) {
-    Pool pool;
-    ZO2_ASSIGN(pool.memory_, device.Allocate(Tier::kDevice, bytes));
-    // Small positive numbers in every float dtype, zero in integers' eyes wherever ids are read (see Fill).
-    return pool;
-  }
-  std::byte* data() const { return memory_->data(); }
-  uint64_t bytes() const { return memory_->bytes(); }
-
- private:
-  std::unique_ptr<ArenaMemory> memory_;
-};
-
-uint64_t Aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-uint64_t ViewBytes(const TensorView& view) {
-  int64_t last = 0;
-  for (size_t d = 0; d < view.shape.size(); ++d) last += (view.shape[d] - 1) * view.strides[d];
-  return static_cast<uint64_t>((last + 1) * SizeOf(view.dtype));
-}
-
-// Floats of moderate size; ids, labels and masks 0.
-void Fill(const TensorView& view) {
-  std::byte* to = static_cast<std::byte*>(view.data);
-  const uint64_t n = ViewBytes(view) / static_cast<uint64_t>(SizeOf(view.dtype));
-  for (uint64_t i = 0; i < n; ++i) {
-    const float x = 0.01f * static_cast<float>(static_cast<int64_t>((i * 2654435761u >> 7) % 201) - 100);
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    if (view.dtype == DType::kF32) std::memcpy(to + 4 * i, &x, 4);
-    if (view.dtype == DType::kBF16) {
-      const uint16_t half = static_cast<uint16_t>(bits >> 16);
-      std::memcpy(to + 2 * i, &half, 2);
-    }
-    if (view.dtype == DType::kF16) {
-      const uint16_t half = 0x3000;  // 0.125
-      std::memcpy(to + 2 * i, &half, 2);
-    }
-  }
-  if (!IsFloat(view.dtype)) std::memset(to, 0, ViewBytes(view));
-}
-
-TensorView Dense(DType dtype, Shape shape) {
-  TensorView view;
-  view.dtype = dtype;
-  view.shape = std::move(shape);
-  view.strides.assign(view.shape.size(), 1);
-  for (size_t d = view.shape.size(); d-- > 1;) view.strides[d - 1] = view.strides[d] * view.shape[d];
-  static std::byte present;  // until OwnCall gives it an address
-  view.data = &present;
-  return view;
-}
-
-// Every thread gets cache lines of [data, data + bytes) to itself, in turn with the others.
-void Touch(WorkerPool& workers, std::byte* data, uint64_t bytes) {
-  constexpr uint64_t kLine = 64;
-  const uint64_t pieces = 8 * static_cast<uint64_t>(workers.threads()), each = (bytes + pieces - 1) / pieces;
-  workers.Run(static_cast<int64_t>(pieces), [&](int64_t piece) {
-    volatile std::byte* const memory = data;
-    const uint64_t begin = static_cast<uint64_t>(piece) * each, end = std::min(bytes, begin + each);
-    for (uint64_t at = begin; at < end; at += kLine) memory[at] = memory[at];
-  });
-}
-
-// A call with operands of its own.
-class OwnCall {
- public:
-  // Views whose data is null stay absent. An output that shares an input's address in the plan gets its own here. Ids of
-  // an embedding are spread over `rows`.
-  static Result<std::unique_ptr<OwnCall>> Create(const KernelCall& call, const Kernel kernel, int64_t state_bytes,
-                                                 int64_t rows, Pool& pool) {
-    auto own = std::make_unique<OwnCall>();
-    own->kernel_ = kernel;
-    own->data_ = pool.data();
-    own->views_.assign(call.inputs.begin(), call.inputs.end());
-    own->views_.insert(own->views_.end(), call.outputs.begin(), call.outputs.end());
-    uint64_t bytes = Aligned(static_cast<uint64_t>(state_bytes)) + Aligned(static_cast<uint64_t>(call.workspace_bytes));
-    for (const TensorView& v : own->views_) bytes += v.data == nullptr ? 0 : Aligned(ViewBytes(v));
-    if (bytes == 0 || bytes > pool.bytes())
-      return Error(Code::kDevice, "a call of ", Name(call.op), " needs ", PrintBytes(bytes), ", more than is set aside");
-    std::byte* at = pool.data();
-    const auto take = [&](uint64_t size) { return std::exchange(at, at + Aligned(size)); };
-    for (TensorView& v : own->views_) {
-      if (v.data == nullptr) continue;
-      v.data = take(ViewBytes(v));
-      Fill(v);
-    }
-    if (call.op == Op::kEmbedding && own->views_[0].dtype == DType::kI64)
-      for (int64_t i = 0, n = NumElements(own->views_[0].shape); i < n; ++i)
-        static_cast<int64_t*>(own->views_[0].data)[i] = i * rows / n;
-    own->bytes_ = static_cast<uint64_t>(at - own->data_);
-    own->call_ = call;
-    own->call_.inputs = std::span<const TensorView>(own->views_).first(call.inputs.size());
-    own->call_.outputs = std::span<const TensorView>(own->views_).subspan(call.inputs.size());
-    own->call_.first_part = true;
-    own->call_.last_part = call.op != Op::kEmbedding;  // its last part judges ids that no part has
-    own->call_.state = state_bytes > 0 ? take(static_cast<uint64_t>(state_bytes)) : nullptr;
-    own->call_.workspace = call.workspace_bytes > 0 ? take(static_cast<uint64_t>(call.workspace_bytes)) : nullptr;
-    ZO2_TRY(kernel(own->call_));
-    return own;
-  }
-  // As in a run, operands are in the caches of the cores that the call or prepare before them happened to use.
-  Timing Run(double seconds, WorkerPool& workers) {
-    return Time(seconds, [&] { (void)kernel_(call_).ok(); }, [&] { Touch(workers, data_, bytes_); });
-  }
-
- private:
-  Kernel kernel_ = nullptr;
-  std::vector<TensorView> views_;
-  KernelCall call_;
-  std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;  // of inputs and outputs
-};
 
 class Profiler {
  public:
@@ -191,10 +42,17 @@ class Profiler {
     json_["kind"] = device_.name();
     json_["source"] = {{"all", "measured by zo2-run profile"}};
     if (!options_.link.empty()) json_["source"]["link"] = "measured, emulated: " + options_.link;
+    json_["measured_on"] = ThisMachine(options_.link);
     json_["compute_threads"] = options_.threads;
     json_["device_bytes"] = device_.MemoryAvailable(Tier::kDevice).bytes;
     json_["host_bytes"] = device_.MemoryAvailable(Tier::kHost).bytes;
     json_["disk_bytes"] = device_.MemoryAvailable(Tier::kDisk).bytes;
+    {
+      ZO2_ASSIGN(Pool pool, Pool::Create(device_, kBeyondCaches));
+      pool_ = &pool;
+      ZO2_TRY(Link());
+    }
+    if (plan_ != nullptr) ZO2_TRY(InPlace());
     uint64_t bytes = kBeyondCaches;
     if (plan_ != nullptr)
       for (const Arena& arena : plan_->arenas)
@@ -207,11 +65,12 @@ class Profiler {
       WorkerPool::Adopt(&workers_);
       WarmUp();
       status = Compute();
+      if (status.ok()) status = Host();
     });
     lane.join();
     ZO2_TRY(status);
-    ZO2_TRY(Link());
     if (!options_.disk_folder.empty()) ZO2_TRY(Disk());
+    json_["calls"] = calls_;
     json_["spread"] = spread_;
     return json_.dump(1) + "\n";
   }
@@ -271,7 +130,7 @@ class Profiler {
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
       const int64_t side = dtype == DType::kF16 ? 256 : 1024;  // half precision is hopeless on most CPUs
       const Result<double> flops = Gemm(dtype, side, side, side, 2 * options_.seconds_each,
-                                        dtype == DType::kF32 ? &spread_ : nullptr);
+                                        dtype == DType::kF32 ? &spread_["gemm_flops"] : nullptr);
       // A dtype that the kernels refuse has no rate; the planner falls back to f32's.
       if (flops.ok() && *flops > 0) json_["gemm_flops"][std::string(Name(dtype))] = *flops;
     }
@@ -287,16 +146,21 @@ class Profiler {
     std::vector<TensorView> qkv(3, Dense(DType::kF32, {2, h, s, d}));
     const int64_t attention_work = Workspace(Op::kAttention, attention, qkv);
     ZO2_ASSIGN(const Timing a, TimeCall(Op::kAttention, attention, qkv, {qkv[0]}, attention_work, options_.seconds_each));
+    if (a.seconds > 0) spread_["attention_flops"] = a.spread;
     if (a.seconds > 0) json_["attention_flops"] = 2.0 * 4.0 * h * s * s * d / a.seconds;
     const std::vector<TensorView> wide(2, Dense(DType::kF32, {1, 1024, 1024}));
     const std::vector<TensorView> one_wide = {wide[0]};
     const Attrs none;
     ZO2_ASSIGN(const Timing e, TimeCall(Op::kGelu, none, one_wide, one_wide, Workspace(Op::kGelu, none, one_wide), options_.seconds_each));
+    if (e.seconds > 0) spread_["elementwise_ops"] = e.spread;
     if (e.seconds > 0) json_["elementwise_ops"] = (1 << 20) / e.seconds;
     ZO2_ASSIGN(const Timing m, TimeCall(Op::kAdd, none, wide, one_wide, Workspace(Op::kAdd, none, wide), options_.seconds_each));
+    if (m.seconds > 0) spread_["memory_bytes_per_s"] = m.spread;
     if (m.seconds > 0) json_["memory_bytes_per_s"] = 12.0 * (1 << 20) / m.seconds;
+    if (!json_.contains("compute_share_while_uploading")) ZO2_TRY(TypicalWorkBesideCopies());
     const std::vector<TensorView> tiny(2, Dense(DType::kF32, {1, 8}));
     ZO2_ASSIGN(const Timing o, TimeCall(Op::kAdd, none, tiny, {tiny[0]}, 0, options_.seconds_each));
+    if (o.seconds > 0) spread_["call_overhead_s"] = o.spread;
     if (o.seconds > 0) json_["call_overhead_s"] = o.seconds;
 
     ZO2_TRY(Noise());
@@ -311,76 +175,64 @@ class Profiler {
     return Status();
   }
 
-  // The fused pass on a tile: read, one pending update, write, two branches. Masters come from memory, one after the other;
-  // branches go where those of the tile before went, which all cores have read since, as in a run.
+  // What the plan's run has measured in its place stays.
   Status Noise() {
     Say("noise and the fused update");
-    const int64_t rows = 256, cols = 1024, n = rows * cols;
-    Program train;
-    train.branches = {{{{0, 1.0}}}, {{{0, -1.0}}}};
-    const Branch* branches[2] = {&train.branches[0], &train.branches[1]};
-    alignas(8) std::byte record[StepRecordBytes(1)] = {};  // of every step: the ring has one copy
-    StepRecord& r = *reinterpret_cast<StepRecord*>(record);
-    r.q = 1;
-    r.lr = 1e-9;
-    *r.g() = 1;
-    const RunParameters parameters;
+    const auto n = static_cast<double>(TimedPrepare::kElements);
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      Schedule schedule;
-      PlanWeight weight;
-      weight.name = "profile";
-      weight.shape = {rows, cols};
-      weight.role = WeightRole::kMatrix;
-      weight.components = {{"profile", 1, dtype, PlainWire(dtype), dtype, weight.shape, true}};
-      schedule.weights = {weight};
-      const uint64_t bytes = static_cast<uint64_t>(n * SizeOf(dtype));
-      Tile tile;
-      tile.name = "profile";
-      tile.segments = {{0, 0, 0, rows, 0, cols, 0, 0, 0}};
-      tile.bytes = tile.wire_bytes = tile.branch_bytes = bytes;
-      std::byte* outputs[2] = {pool_->data(), pool_->data() + bytes};
-      std::byte* const masters = pool_->data() + 2 * bytes;
-      const int64_t copies = static_cast<int64_t>(pool_->bytes() / bytes) - 2;
-      Fill({masters, dtype, {copies * n}, {1}});
-      PrepareJob job;
-      job.schedule = &schedule;
-      job.train = &train;
-      job.tile = &tile;
-      job.source_is_master = true;
-      job.outputs = outputs;
-      job.branches = branches;
-      job.version = 0;
-      job.step = 1;
-      job.records = {record, 0, 1};
-      job.parameters = &parameters;
-      int64_t next = 0;
-      const auto prepare = [&] {
-        job.source = job.master_out = masters + next++ % copies * static_cast<int64_t>(bytes);
-        return PrepareTile(job, workers_);
-      };
-      ZO2_TRY(prepare());
-      const Timing fused = Time(options_.seconds_each, [&] { (void)prepare().ok(); },
-                                [&] { Touch(workers_, pool_->data(), 2 * bytes); });
-      json_["prepare_params_per_s"][std::string(Name(dtype))] = static_cast<double>(n) / fused.seconds;
+      TimedPrepare prepare(dtype, *pool_, workers_);
+      const std::string name(Name(dtype));
+      Json& rates = json_["prepare_params_per_s"];
+      if (!rates.contains(name)) {
+        const Timing fused = Time(options_.seconds_each, [&] { prepare.Fused(); }, [&] { prepare.ReadBranches(); });
+        rates[name] = n / fused.seconds;
+        spread_["prepare_params_per_s"] = std::max(spread_["prepare_params_per_s"], fused.spread);
+      }
       if (dtype != DType::kF32) continue;
-      job.outputs = {};
-      job.branches = {};
-      job.step = 8;  // eight normals per element beside one read and one write
-      const Timing noise = Time(options_.seconds_each, [&] { (void)prepare().ok(); });
-      json_["noise_normals_per_s"] = 8.0 * static_cast<double>(n) / noise.seconds;
+      // Eight normals per element beside one read and one write.
+      const Timing noise = Time(options_.seconds_each, [&] { prepare.Update(8); });
+      json_["noise_normals_per_s"] = 8 * n / noise.seconds;
+      spread_["noise_normals_per_s"] = noise.spread;
     }
     return Status();
   }
 
-  // Every distinct call of the plan's programs, parts and all.
+  // Masters in host memory: updates without branches, and the encoder for the wire.
+  Status Host() {
+    Say("updates and encoders of the host");
+    json_["host_threads"] = options_.threads;
+    TimedPrepare prepare(DType::kF32, *pool_, workers_);
+    const Timing update = Time(options_.seconds_each, [&] { prepare.Update(1); });
+    json_["host_update_params_per_s"] = static_cast<double>(TimedPrepare::kElements) / update.seconds;
+    spread_["host_update_params_per_s"] = update.spread;
+    kernels::EncodeArgs args;
+    args.format = WireFormat::kI8;
+    args.rows = TimedPrepare::kRows;
+    args.cols = args.value_stride = TimedPrepare::kCols;
+    std::vector<std::byte> codes(WireBytes(args.format, args.rows, args.cols) + 64);
+    args.coded = codes.data() + (64 - reinterpret_cast<uintptr_t>(codes.data()) % 64);
+    const Timing encode = Time(options_.seconds_each, [&] {
+      args.values = prepare.master();
+      const int64_t parts = 4 * workers_.threads();
+      workers_.Run(parts, [&](int64_t part) {
+        kernels::EncodeArgs mine = args;
+        mine.row_begin = args.rows * part / parts;
+        mine.row_end = args.rows * (part + 1) / parts;
+        (void)kernels::Encode(mine);
+      });
+      prepare.Skip();
+    });
+    json_["encode_bytes_per_s"] = 4.0 * static_cast<double>(TimedPrepare::kElements) / encode.seconds;
+    spread_["encode_bytes_per_s"] = encode.spread;
+    return Status();
+  }
+
+  // Every distinct call of the plan's programs, parts and all, that its run has not measured.
   Status PlannedCalls() {
-    std::map<std::string, double> seconds;
-    std::set<std::string> gemms;
     for (const Program& program : plan_->programs)
       for (const Lane& lane : program.lanes)
         for (const Instruction& i : lane.instructions)
-          if (i.kind == InstrKind::kCall) ZO2_TRY(PlannedCall(i, &seconds));
-    json_["calls"] = seconds;
+          if (i.kind == InstrKind::kCall) ZO2_TRY(PlannedCall(i));
     return Status();
   }
 
@@ -394,7 +246,7 @@ class Profiler {
     return rows;
   }
 
-  Status PlannedCall(const Instruction& i, std::map<std::string, double>* seconds) {
+  Status PlannedCall(const Instruction& i) {
     const PlanNode& node = plan_->nodes[static_cast<size_t>(i.node)];
     if (kernel(node.op) == nullptr) return Status();
     const size_t inputs = node.inputs.size(), outputs = node.outputs.size();
@@ -417,26 +269,111 @@ class Profiler {
     const Operand &state = i.operands[inputs + outputs], &workspace = i.operands[inputs + outputs + 1];
     call.workspace_bytes = workspace.buffer < 0 ? 0 : workspace.type.bytes();
     const std::string signature = CallSignature(call);
-    if (seconds->count(signature) > 0) return Status();
+    if (calls_.count(signature) > 0) return Status();
     Say(signature);
     ZO2_ASSIGN(const std::unique_ptr<OwnCall> own,
                OwnCall::Create(call, kernel(node.op), state.buffer < 0 ? 0 : state.type.bytes(),
                                node.op == Op::kEmbedding ? RowsOf(i) : 1, *pool_));
-    (*seconds)[signature] = own->Run(options_.seconds_each, workers_).seconds;
+    calls_[signature] = own->Run(options_.seconds_each, workers_).seconds;
+    return Status();
+  }
+
+  // The plan's own step: every call and prepare between its neighbours, alone and beside copies.
+  Status InPlace() {
+    Say("the plan's step");
+    auto opened = PlanRun::Open(*plan_, device_, kernels_);
+    if (!opened.ok()) {
+      Say("calls one by one, for the plan does not run here: " + opened.status().message());
+      return Status();
+    }
+    PlanRun& run = **opened;
+    const double seconds = 10 * options_.seconds_each;
+    ZO2_ASSIGN(const PlanTiming alone, run.Run(seconds));
+    calls_ = CallsInPlace(*plan_, run.program(), alone);
+    spread_["calls"] = alone.spread;
+    for (const auto& [dtype, rate] : PrepareRatesInPlace(*plan_, run.program(), alone)) {
+      json_["prepare_params_per_s"][std::string(Name(dtype))] = rate;
+      spread_["prepare_params_per_s"] = alone.spread;
+    }
+    uint64_t bytes = 0;
+    for (const Tile& tile : plan_->tiles) bytes += tile.bytes;
+    const uint64_t piece = bytes / std::max<size_t>(1, plan_->tiles.size());
+    ZO2_ASSIGN(std::unique_ptr<CopyLoad> load,
+               CopyLoad::Create(device_, piece, static_cast<double>(bytes) / alone.period));
+    return BesideCopies(*load, [&]() -> Result<double> {
+      ZO2_ASSIGN(const PlanTiming timing, run.Run(seconds));
+      return timing.period;
+    });
+  }
+
+  // Where no plan says what there is to compute: products and prepares in turn.
+  Status TypicalWorkBesideCopies() {
+    constexpr int64_t kTokens = 128, kOut = 256, kIn = 1024;
+    const Attrs attrs;
+    const std::vector<TensorView> inputs = {Dense(DType::kF32, {1, kTokens, kIn}), Dense(DType::kF32, {kOut, kIn})};
+    std::vector<TensorView> outputs = {Dense(DType::kF32, {1, kTokens, kOut})};
+    KernelCall call;
+    call.op = Op::kLinear;
+    call.attrs = &attrs;
+    call.inputs = inputs;
+    call.outputs = outputs;
+    call.workspace_bytes = Workspace(Op::kLinear, attrs, inputs);
+    call.threads = options_.threads;
+    if (kernel(Op::kLinear) == nullptr) return Status();
+    ZO2_ASSIGN(Pool operands, Pool::Create(device_, 16ull << 20));
+    ZO2_ASSIGN(const std::unique_ptr<OwnCall> product, OwnCall::Create(call, kernel(Op::kLinear), 0, 1, operands));
+    TimedPrepare prepare(DType::kF32, *pool_, workers_);
+    const auto work = [&] {
+      prepare.Fused();
+      product->Call();
+      product->Call();
+    };
+    const double alone = Time(options_.seconds_each, work).seconds;
+    const uint64_t piece = 4 * TimedPrepare::kElements;
+    ZO2_ASSIGN(std::unique_ptr<CopyLoad> load, CopyLoad::Create(device_, piece, static_cast<double>(piece) / alone));
+    return BesideCopies(*load, [&]() -> Result<double> { return Time(options_.seconds_each, work).seconds; });
+  }
+
+  // What copies cost the compute lane: `period` measures the seconds of one piece of its work while copies go on.
+  Status BesideCopies(CopyLoad& load, const std::function<Result<double>()>& period) {
+    Say("computing beside copies");
+    std::vector<double> up_tax, down_tax;  // seconds per byte
+    for (int round = 0; round < kRounds; ++round) {
+      ZO2_ASSIGN(const double alone, period());
+      ZO2_TRY(load.Start(true, false));
+      const auto with_up = period();
+      const CopyLoad::Carried up = load.Stop();
+      ZO2_TRY(with_up);
+      ZO2_TRY(load.Start(true, true));
+      const auto with_both = period();
+      const CopyLoad::Carried both = load.Stop();
+      ZO2_TRY(with_both);
+      up_tax.push_back((1 - alone / *with_up) / std::max(1.0, up.up));
+      down_tax.push_back((1 - alone / *with_both - up_tax.back() * both.up) / std::max(1.0, both.down));
+    }
+    const auto share = [&](std::vector<double> tax, const char* figure, double rate) {
+      std::sort(tax.begin(), tax.end());
+      json_[figure] = std::clamp(1 - tax[kRounds / 2] * rate, 0.05, 1.0);
+      spread_[figure] = std::min(1.0, rate * (tax[kRounds - 1] - tax[0]) / 2 / json_[figure].get<double>());
+    };
+    share(up_tax, "compute_share_while_uploading", json_["link_up_bytes_per_s"]);
+    share(down_tax, "compute_share_while_downloading", json_["link_down_bytes_per_s"]);
     return Status();
   }
 
   // Seconds per copy of `bytes` on a queue of this kind, from host to device memory or back.
-  Result<double> TimeCopies(LaneKind kind, std::byte* from, std::byte* to, uint64_t bytes, double seconds) {
+  Result<double> TimeCopies(LaneKind kind, std::byte* from, std::byte* to, uint64_t bytes, double seconds,
+                            const char* figure = nullptr) {
     ZO2_ASSIGN(std::unique_ptr<Queue> queue, device_.OpenQueue(kind));
-    double result = 0;
+    Timing timing;
     std::thread lane([&] {  // a thread of its own, as in a run
       queue->Bind();
-      result = Time(seconds, [&] { queue->Copy(to, from, bytes); }).seconds;
+      timing = Time(seconds, [&] { queue->Copy(to, from, bytes); });
       (void)queue->Synchronize().ok();
     });
     lane.join();
-    return result;
+    if (figure != nullptr) spread_[figure] = timing.spread;
+    return timing.seconds;
   }
 
   Status Link() {
@@ -446,8 +383,10 @@ class Profiler {
     std::byte *device_up = pool_->data(), *device_down = pool_->data() + bytes;
     const double each = 3 * options_.seconds_each;
     ZO2_ASSIGN(const double small, TimeCopies(LaneKind::kH2D, host_up.data(), device_up, 64, options_.seconds_each));
-    ZO2_ASSIGN(const double up, TimeCopies(LaneKind::kH2D, host_up.data(), device_up, bytes, each));
-    ZO2_ASSIGN(const double down, TimeCopies(LaneKind::kD2H, device_down, host_down.data(), bytes, each));
+    ZO2_ASSIGN(const double up, TimeCopies(LaneKind::kH2D, host_up.data(), device_up, bytes, each,
+                                           "link_up_bytes_per_s"));
+    ZO2_ASSIGN(const double down, TimeCopies(LaneKind::kD2H, device_down, host_down.data(), bytes, each,
+                                             "link_down_bytes_per_s"));
     const double latency = std::min(small, 0.5 * std::min(up, down));
     json_["copy_latency_s"] = latency;
     json_["link_up_bytes_per_s"] = static_cast<double>(bytes) / (up - latency);
@@ -464,27 +403,10 @@ class Profiler {
 
   Status Disk() {
     Say("the disk");
-    const std::string path = options_.disk_folder + "/.zo2-profile.tmp";
-    const int fd = open(path.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) return Error(Code::kDevice, "cannot measure the disk: ", path, ": ", std::strerror(errno));
-    unlink(path.c_str());
-    std::vector<std::byte> block(4 << 20, std::byte{5});
-    const int blocks = 16;
-    bool ok = true;
-    double begin = Clock();
-    for (int i = 0; i < blocks && ok; ++i) ok = write(fd, block.data(), block.size()) == static_cast<ssize_t>(block.size());
-    ok = ok && fsync(fd) == 0;
-    const double written = Clock() - begin;
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    begin = Clock();
-    for (int i = 0; i < blocks && ok; ++i)
-      ok = pread(fd, block.data(), block.size(), static_cast<off_t>(block.size()) * i) == static_cast<ssize_t>(block.size());
-    const double read = Clock() - begin;
-    close(fd);
-    if (!ok) return Error(Code::kDevice, "cannot measure the disk: writing 64 MiB to ", path, " failed: ", std::strerror(errno));
-    const double bytes = static_cast<double>(block.size()) * blocks;
-    json_["disk_write_bytes_per_s"] = bytes / written;
-    json_["disk_read_bytes_per_s"] = bytes / read;
+    ZO2_ASSIGN(const DiskTiming disk, TimeDisk(options_.disk_folder));
+    json_["disk_write_bytes_per_s"] = disk.write_bytes_per_s;
+    json_["disk_read_bytes_per_s"] = disk.read_bytes_per_s;
+    json_["disk_latency_s"] = disk.latency;
     return Status();
   }
 
@@ -495,7 +417,7 @@ class Profiler {
   WorkerPool workers_;
   Pool* pool_ = nullptr;
   Json json_;
-  double spread_ = 0;
+  std::map<std::string, double> calls_, spread_;
 };
 
 }  // namespace

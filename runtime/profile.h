@@ -1,10 +1,12 @@
 // Measures the machine for the planner: zo2-run profile.
 //
-// The result is a machine file, one JSON object (rates per second, bytes, seconds; docs and zo2-plan machines explain
-// the keys): gemm_flops, gemm_table, attention_flops, elementwise_ops, memory_bytes_per_s, noise_normals_per_s,
-// prepare_params_per_s, link_up/down_bytes_per_s, link_duplex, copy_latency_s, call_overhead_s, disk rates, bytes of each
-// memory, and with a plan `calls`: seconds of every kernel call that occurs in it, by signature. An emulated link is
-// measured as it is emulated. Operands of calls come from the caches of all cores, masters from memory, as in a run.
+// The result is a machine file, one JSON object; planner/machine.h explains its keys. With a plan, its train step is run
+// (plan_run.h): `calls` has the seconds of every kernel call and prepare that occurs in it, by signature, each measured
+// between its neighbours and with the caches that they leave; what runs only in other programs, or all of it where the
+// plan's memory is not there, is measured call by call. Then the step is run beside copies in one and in both
+// directions, of the size of the plan's tiles and at most as many as its weights: what it loses gives
+// compute_share_while_uploading and _downloading. An emulated link is measured as it is emulated. `spread` says how much
+// the measurements of a figure varied, `measured_on` where it was.
 #ifndef ZO2_RUNTIME_PROFILE_H_
 #define ZO2_RUNTIME_PROFILE_H_
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "runtime/codes.h"
+
 namespace zo2 {
 namespace {
 
@@ -160,8 +162,9 @@ Status ProgramRun::Execute(size_t l, const BoundInstruction& bound, int64_t iter
       return Status();
     }
     case InstrKind::kPrepare:
-    case InstrKind::kHostUpdate:
       return ExecutePrepare(l, bound, iteration, step);
+    case InstrKind::kHostUpdate:
+      return ExecuteHostUpdate(l, bound, iteration, step);
     case InstrKind::kCall:
       return ExecuteCall(bound, iteration, step);
     case InstrKind::kGradient:
@@ -202,44 +205,53 @@ Status ProgramRun::ExecuteCall(const BoundInstruction& bound, int64_t iteration,
   return Status();
 }
 
-Status ProgramRun::ExecutePrepare(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+PrepareJob ProgramRun::MakeJob(const BoundInstruction& bound, int64_t iteration, int64_t step) const {
   const Instruction& instruction = *bound.instruction;
-  const Schedule& schedule = *context_.schedule;
+  const size_t tile = static_cast<size_t>(instruction.tile);
+  const BoundProgram& program = *context_.bound;
   PrepareJob job;
-  job.schedule = &schedule;
+  job.schedule = context_.schedule;
   job.train = context_.train;
-  job.tile = &schedule.tiles[static_cast<size_t>(instruction.tile)];
+  job.tile = &context_.schedule->tiles[tile];
   job.parameters = context_.parameters;
   job.saturated = context_.saturated;
+  job.coded = instruction.coded;
   job.step = step;
+  const std::vector<uint64_t>& writes = job.coded ? program.codes_writes : program.master_writes;
+  const std::vector<int64_t>& entry = job.coded ? context_.entry_codes : context_.entry_version;
   job.version = instruction.source_after_write
                     ? step
-                    : context_.bound->VersionAt(instruction.tile, iteration, context_.first,
-                                                context_.entry_version[static_cast<size_t>(instruction.tile)], step);
+                    : program.VersionAt(writes[tile], iteration, context_.first, entry[tile], step);
+  return job;
+}
+
+Status ProgramRun::ExecuteHostUpdate(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+  if (bound.operands.size() != 3) return Internal("a host update has ", bound.operands.size(), " operands");
+  PrepareJob job = MakeJob(bound, iteration, step);
+  job.source = job.master_out = bound.operands[0].At(iteration, step);
+  job.records = context_.records_host;
+  return HostUpdate(job, bound.operands[2].At(iteration, step), context_.threads[l]->workers());
+}
+
+Status ProgramRun::ExecutePrepare(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+  const Instruction& instruction = *bound.instruction;
+  PrepareJob job = MakeJob(bound, iteration, step);
   std::byte* outputs[64];
   const Branch* branches[64];
-  if (instruction.kind == InstrKind::kHostUpdate) {
-    job.source = job.master_out = bound.operands[0].At(iteration, step);
-    job.source_is_master = true;
-    job.records = context_.records_host;
-  } else {
-    const size_t n = instruction.branches.size();
-    if (n > 64 || bound.operands.size() != 3 + n) return Internal("prepare of ", job.tile->name, ": operands and branches");
-    for (size_t b = 0; b < n; ++b) {
-      outputs[b] = bound.operands[3 + b].At(iteration, step);
-      branches[b] = &context_.bound->program->branches[static_cast<size_t>(instruction.branches[b])];
-    }
-    job.outputs = {outputs, n};
-    job.branches = {branches, n};
-    job.source = bound.operands[0].At(iteration, step);
-    job.source_is_master =
-        schedule.buffers[static_cast<size_t>(instruction.operands[0].buffer)].kind == BufferKind::kMaster;
-    job.master_out = bound.operands[1].At(iteration, step);
-    job.records = context_.records;
-    if (bound.operands[2].base != nullptr) {
-      job.gathered = true;
-      job.ids = {reinterpret_cast<const int64_t*>(bound.operands[2].At(iteration, step)), bound.operands[2].bytes / 8};
-    }
+  const size_t n = instruction.branches.size();
+  if (n > 64 || bound.operands.size() != 3 + n) return Internal("prepare of ", job.tile->name, ": operands and branches");
+  for (size_t b = 0; b < n; ++b) {
+    outputs[b] = bound.operands[3 + b].At(iteration, step);
+    branches[b] = &context_.bound->program->branches[static_cast<size_t>(instruction.branches[b])];
+  }
+  job.outputs = {outputs, n};
+  job.branches = {branches, n};
+  job.source = bound.operands[0].At(iteration, step);
+  job.master_out = bound.operands[1].At(iteration, step);
+  job.records = context_.records;
+  if (bound.operands[2].base != nullptr) {
+    job.gathered = true;
+    job.ids = {reinterpret_cast<const int64_t*>(bound.operands[2].At(iteration, step)), bound.operands[2].bytes / 8};
   }
   return PrepareTile(job, context_.threads[l]->workers());
 }

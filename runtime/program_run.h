@@ -45,7 +45,7 @@ class ProgramRun {
     std::vector<LaneThread*> threads;   // one per lane
     const RunParameters* parameters = nullptr;
     RecordRing records, records_host;   // of the train program
-    std::vector<int64_t> entry_version; // per tile
+    std::vector<int64_t> entry_version, entry_codes;  // per tile: steps that masters and codes are current through
     int64_t first = 0;                  // first iteration
     int64_t step = 0;                   // programs other than train: the run's step
     ChaosOptions chaos;
@@ -81,7 +81,9 @@ class ProgramRun {
   void RunLane(size_t lane);
   bool Ready(const BoundInstruction& bound, int64_t iteration) const;
   Status Execute(size_t lane, const BoundInstruction& bound, int64_t iteration);
+  PrepareJob MakeJob(const BoundInstruction& bound, int64_t iteration, int64_t step) const;
   Status ExecutePrepare(size_t lane, const BoundInstruction& bound, int64_t iteration, int64_t step);
+  Status ExecuteHostUpdate(size_t lane, const BoundInstruction& bound, int64_t iteration, int64_t step);
   Status ExecuteGather(const BoundInstruction& bound, int64_t iteration, int64_t step);
   void ExecuteGradient(const BoundInstruction& bound, int64_t iteration, int64_t step);
   Status ExecuteCall(const BoundInstruction& bound, int64_t iteration, int64_t step);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ir/schedule/schedule.h"
@@ -26,8 +27,15 @@ class Replay {
   Replay(const Schedule& schedule, WeightReader start, const StepLog& log, int64_t from, int64_t to,
          const RunParameters& parameters, int threads, int64_t steps_per_pass = 256);
 
-  // As a WeightReader; one caller at a time.
-  Status Read(int32_t weight, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end, std::byte* out);
+  // As a WeightReader; one caller at a time, but of frozen weights, which are handed through.
+  Status Read(int32_t weight, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end, std::byte* out) {
+    return ReadAt(to_, weight, row_begin, row_end, col_begin, col_end, out);
+  }
+  // The weights at another step, from <= version <= to; and from there on to `to`, in place.
+  Status ReadAt(int64_t version, int32_t weight, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end,
+                std::byte* out);
+  void Advance(int64_t version, int32_t weight, int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end,
+               std::byte* values);
   // Spent on updates so far.
   double seconds() const { return seconds_; }
   WeightReader reader() {
@@ -37,10 +45,15 @@ class Replay {
   }
 
  private:
+  // Those of pending_ of steps < version.
+  std::span<const kernels::PendingUpdate> Before(int64_t version) const;
+  void Apply(std::span<const kernels::PendingUpdate> pending, int32_t weight, int64_t row_begin, int64_t row_end,
+             int64_t col_begin, int64_t col_end, std::byte* values);
+
   const Schedule& schedule_;
   const WeightReader start_;
   const RunParameters parameters_;
-  const int64_t steps_per_pass_;
+  const int64_t to_, steps_per_pass_;
   std::vector<kernels::PendingUpdate> pending_;
   WorkerPool workers_;
   double seconds_ = 0;

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "ir/schedule/schedule_io.h"
+#include "runtime/host_id.h"
 #include "runtime/trace.h"
 #include "runtime/trace_table.h"
 
@@ -26,6 +27,8 @@ Result<RunSetup> SetUp(const RunFlags& flags) {
   RunSetup setup;
   ZO2_ASSIGN(setup.device, OpenDevice(flags.device, device_options));
   ZO2_ASSIGN(Schedule schedule, ReadSchedule(flags.plan));
+  const std::string warning = MachineWarning(schedule, ThisMachine(flags.emulate_link));
+  if (!warning.empty() && !flags.quiet) std::fprintf(stderr, "note: %s\n", warning.c_str());
   ZO2_ASSIGN(setup.executor, Executor::Prepare(std::move(schedule), *setup.device, options));
   return setup;
 }
@@ -50,7 +53,7 @@ std::string PeakText(const Executor& executor) {
   return text;
 }
 
-std::string PeriodText(const Program& program, double seconds, int64_t steps) {
+std::string PeriodText(const Schedule& schedule, const Program& program, double seconds, int64_t steps) {
   char text[120];
   const double period = steps > 0 ? seconds / static_cast<double>(steps) : 0;
   std::snprintf(text, sizeof text, "%.4g s/step", period);
@@ -59,6 +62,8 @@ std::string PeriodText(const Program& program, double seconds, int64_t steps) {
     std::snprintf(text, sizeof text, ", the plan says %.4g (%+.1f%%)", program.predicted_period,
                   100 * (period / program.predicted_period - 1));
     result += text;
+    if (const std::string machine = UnmeasuredMachine(schedule); !machine.empty())
+      result += " for the machine " + machine + "; zo2-run profile measures this one";
   }
   return result;
 }

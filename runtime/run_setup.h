@@ -25,8 +25,8 @@ int64_t TokensPerStep(const Schedule& schedule, const Program& program);
 
 // "device memory: peak 61.20 MiB, as planned" per arena that is used; says so where it is not as planned.
 std::string PeakText(const Executor& executor);
-// "1.234 s/step, the plan says 1.200 (+2.8%)"
-std::string PeriodText(const Program& program, double seconds, int64_t steps);
+// "1.234 s/step, the plan says 1.200 (+2.8%)"; of a machine that nobody measured, its name and a hint.
+std::string PeriodText(const Schedule& schedule, const Program& program, double seconds, int64_t steps);
 // Writes flags.trace if it is asked for, and prints where the time went (trace_table.h).
 Status FinishTrace(const RunFlags& flags, const Executor& executor);
 

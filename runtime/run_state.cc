@@ -6,6 +6,8 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/codes.h"
+
 namespace zo2 {
 namespace {
 
@@ -61,8 +63,13 @@ Result<std::unique_ptr<RunState>> RunState::Open(const Schedule& schedule, const
     return Invalid("the journal ", journal.path, " ends at step ", journal.steps.steps(), ": there is no step ",
                    state->step_);
   if (!journal.note.empty()) state->notes_.push_back(journal.note);
+  state->log_ = &journal.steps;
+  // Codes depend on what is coded when, and on records of the plan's q: with other numerics there are none to go on with.
+  const bool codes = options.codes && journal.header.fingerprint == schedule.fingerprint;
   if (options.use_snapshots)
-    state->snapshot_ = NewestSnapshot(journal, schedule, state->step_, options.threads, &state->notes_);
+    state->snapshot_ = NewestSnapshot(journal, schedule, state->step_, options.threads, codes, &state->notes_);
+  state->codes_versions_ = codes ? CodesVersions(schedule, state->step_)
+                                 : std::vector<int64_t>(schedule.tiles.size(), state->step_);
   const RunState* self = state.get();
   const WeightReader from_base = base.source.reader();
   const WeightReader start = [self, from_base](int32_t w, int64_t r0, int64_t r1, int64_t c0, int64_t c1,
@@ -80,6 +87,12 @@ std::string RunState::Origin() const {
   const int64_t from = snapshot_ ? snapshot_->step() : 0;
   return (snapshot_ ? "the snapshot at step " + std::to_string(from) : std::string("the base weights")) +
          (step_ > from ? ", " + std::to_string(step_ - from) + " steps replayed" : "");
+}
+
+std::span<const std::byte> RunState::KeptCodes(TileId tile) const {
+  // Between codes_versions() and the snapshot nothing wrote codes, nor since.
+  const bool older = snapshot_ && codes_versions_[static_cast<size_t>(tile)] < snapshot_->step();
+  return older ? snapshot_->Codes(tile) : std::span<const std::byte>();
 }
 
 WeightReader RunState::reader() { return replay_->reader(); }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ class RunState {
   struct Options {
     int64_t at = -1;  // step; -1 = the journal's end
     bool use_snapshots = true;
+    bool codes = false;  // those of the run are wanted too: only snapshots that have them count
     int threads = HostThreads();
   };
   // Schedule, base and journal must outlive this. `at` behind the journal's end is kInvalid.
@@ -53,12 +55,24 @@ class RunState {
   std::string Origin() const;
   // Every weight, trainable or not, at step(). One caller at a time.
   WeightReader reader();
+
+  // With Options::codes. Per tile the step that its codes are current through at step(): CodesVersions; without, or for
+  // a plan of other numerics than the journal's, it is step() itself, codes are made of the weights there.
+  const std::vector<int64_t>& codes_versions() const { return codes_versions_; }
+  // The codes of a tile where the snapshot has them; empty: they are made of the weights at codes_versions().
+  std::span<const std::byte> KeptCodes(TileId tile) const;
+  // Whose ReadAt and Advance take weights there and on.
+  Replay& replay() { return *replay_; }
+  const StepLog& log() const { return *log_; }
+
   double replay_seconds() const { return replay_->seconds(); }  // spent on updates so far
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   const Schedule* schedule_ = nullptr;
+  const StepLog* log_ = nullptr;
   int64_t step_ = 0;
+  std::vector<int64_t> codes_versions_;
   std::optional<Snapshot> snapshot_;
   std::unique_ptr<Replay> replay_;
   std::vector<std::string> notes_;

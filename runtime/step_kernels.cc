@@ -16,12 +16,6 @@ struct SegmentJob {
   int parts = 1;
 };
 
-std::vector<kernels::PendingUpdate> PendingUpdates(const PrepareJob& job) {
-  std::vector<kernels::PendingUpdate> pending;
-  for (int64_t s = job.version; s < job.step; ++s) pending.push_back(Pending(job.records.at(s)));
-  return pending;
-}
-
 void Describe(const PrepareJob& job, const Segment& segment, std::span<const kernels::PendingUpdate> pending,
               int threads, SegmentJob* out) {
   const PlanWeight& weight = job.schedule->weights[static_cast<size_t>(segment.weight)];
@@ -38,8 +32,14 @@ void Describe(const PrepareJob& job, const Segment& segment, std::span<const ker
   }
   args.col_begin = segment.col_begin;
   args.col_end = segment.col_end;
-  args.source = job.source + (job.source_is_master ? segment.offset : segment.wire_offset);
+  args.source = job.source + (job.coded ? segment.wire_offset : segment.offset);
   args.source_row_stride = args.master_row_stride = width;
+  if (job.coded) {
+    args.coded = true;
+    args.wire = component.wire;
+    args.wire_rows = segment.row_end - segment.row_begin;
+    args.wire_cols = width;
+  }
   args.master_out = job.master_out == nullptr ? nullptr : job.master_out + segment.offset;
   args.saturated = job.saturated;
   const int64_t q = job.train == nullptr ? 1 : job.train->samples;
@@ -80,6 +80,12 @@ kernels::PrepareArgs ComponentArgs(const Schedule& schedule, const PlanWeight& w
       schedule.rounding == Rounding::kNearest ? kernels::Rounding::kNearest : kernels::Rounding::kStochastic;
   args.rademacher = schedule.rademacher;
   return args;
+}
+
+std::vector<kernels::PendingUpdate> PendingUpdates(const PrepareJob& job) {
+  std::vector<kernels::PendingUpdate> pending;
+  for (int64_t s = job.version; s < job.step; ++s) pending.push_back(Pending(job.records.at(s)));
+  return pending;
 }
 
 Status PrepareTile(const PrepareJob& job, WorkerPool& workers) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
@@ -45,7 +46,7 @@ struct PrepareJob {
   const Program* train = nullptr;  // whose records are pending (samples q); may be null when nothing ever is
   const Tile* tile = nullptr;
   const std::byte* source = nullptr;
-  bool source_is_master = false;     // laid out as a master (storage dtype); otherwise as on the wire
+  bool coded = false;                // the source is the tile's codes: what is pending is applied to the decoded values
   std::byte* master_out = nullptr;   // null: not written; may be the source
   // Gathered rows: the source and outputs hold only these rows of the tile's one segment, in this order.
   bool gathered = false;
@@ -57,6 +58,8 @@ struct PrepareJob {
   const RunParameters* parameters = nullptr;
   uint64_t* saturated = nullptr;  // atomically += master elements cut to the largest finite value of their dtype
 };
+// Updates of version .. step-1, from the records.
+std::vector<kernels::PendingUpdate> PendingUpdates(const PrepareJob& job);
 // The work is split over the pool's threads; bits do not depend on the split.
 Status PrepareTile(const PrepareJob& job, WorkerPool& workers);
 

@@ -146,8 +146,34 @@ void AddProfile(CLI::App* app, ProfileFlags* f) {
   Add(app, kMachine, "--threads", &f->threads, "of the compute lane; 0: the plan's, or one per core");
   Add(app, kMachine, "--emulate-link", &f->emulate_link, "slower link, like up=2GB/s,down=2GB/s,latency=10us");
   Add(app, kMachine, "--disk-folder", &f->disk_folder, "where disk rates are measured");
-  Add(app, kFiles, "-o,--output", &f->output, "machine file, JSON");
+  Add(app, kFiles, "-o,--output", &f->output, "machine file, JSON; with --weights its default is weights.json");
   app->add_flag("--quiet", f->quiet, "do not say what is being measured");
+}
+constexpr const char* kWeights = "With --weights";
+void AddProfileWeights(CLI::App* app, WeightsFlags* f, bool* weights) {
+  app->add_flag("--weights", *weights,
+                "measure what --plan's weights lose in each wire format, for zo2-plan compile --wire auto, not the machine")
+      ->group(kWhat);
+  Add(app, kWeights, "--from", &f->run.weights, "safetensors file or folder that goes before the plan's weight files");
+  Add(app, kWeights, "--data", &f->data, "sample data: measure the effect on the loss as well");
+  app->add_flag("--truncate", f->truncate, "cut rows that are longer than the plan's shape")->group(kWeights);
+  Add(app, kWeights, "--batches", &f->batches, "of --data that are evaluated, at most");
+  app->add_flag("--each-weight", f->each_weight, "the effect of each weight alone too: evaluations for each of them")
+      ->group(kWeights);
+  Add(app, kWeights, "--elements", &f->elements, "of each weight that are looked at, about: whole rows");
+}
+// What both have.
+Status RunProfileOf(const CLI::App& app, const ProfileFlags& machine, WeightsFlags* weights, bool of_weights) {
+  for (const CLI::Option* o : app.get_options())
+    if (!of_weights && o->get_group() == kWeights && o->count() > 0)
+      return Invalid(o->get_name(), " is for profile --weights");
+  if (!of_weights) return RunProfile(machine, AtenKernels());
+  weights->run.plan = machine.plan;
+  weights->run.device = machine.device;
+  weights->run.disk_folder = machine.disk_folder;
+  weights->run.quiet = machine.quiet;
+  if (app.get_option("--output")->count() > 0) weights->output = machine.output;
+  return RunProfileWeights(*weights, AtenKernels());
 }
 
 int Main(int argc, char** argv) {
@@ -157,6 +183,8 @@ int Main(int argc, char** argv) {
   ExportFlags exporting;
   SharesFlags shares;
   ProfileFlags profile;
+  WeightsFlags weights;
+  bool of_weights = false;
   std::function<Status()> run;
   CLI::App app("Runs plans of zo2-plan: zeroth-order fine-tuning within the plan's memory.", "zo2-run");
   app.require_subcommand(1);
@@ -188,9 +216,11 @@ int Main(int argc, char** argv) {
   Add(sub, kWhat, "--last", &shares.last, "steps before --at whose updates are looked at");
   Add(sub, kWhat, "--elements", &shares.elements, "of each weight that are looked at, about: whole rows");
   Add(sub, kFiles, "--json", &shares.json, "the table as one JSON object");
-  AddProfile(
-      command("profile", "measure this machine for zo2-plan", [&] { return RunProfile(profile, AtenKernels()); }),
-      &profile);
+  CLI::App* measure = nullptr;
+  measure = command("profile", "measure this machine, or a plan's weights, for zo2-plan",
+                    [&] { return RunProfileOf(*measure, profile, &weights, of_weights); });
+  AddProfile(measure, &profile);
+  AddProfileWeights(measure, &weights, &of_weights);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -33,12 +33,21 @@
 //   host update    in every iteration a `host update` after the tile's last upload: it applies to the master on the host
 //                  every update that is known, steps < t, and encodes it afresh. So at step t codes are current
 //                  through t-1, and one update is applied on the device.
-//   refresh        at the residue at which the tile is due, every `period` steps, the master itself goes up instead of
-//                  the codes, is brought up to date by the prepare that finds it, comes down again, and a `host update`
-//                  that finds nothing pending encodes it. In between updates are applied after decoding.
+//   refresh        at the residues at which the tile is due (one per period, or several) the master itself goes up
+//                  instead of the codes, is brought up to date by the prepare that finds it, comes down again, and a
+//                  `host update` that finds nothing pending (source_after_write) encodes it. In between updates are
+//                  applied after decoding.
+// A trained tile is one or the other: within an iteration of train every prepare of it reads the same form, codes or
+// master; where the master is read codes are made, and where codes are read they are made in every iteration or in
+// none. An evaluation reads codes. A prepare finds codes as they were when the iteration began. Only train makes codes:
+// those of a run's first steps, before the first `host update`, are the ones made when weights were bound (v = 0).
 // Which tiles are coded, in which format, and at which residue they are refreshed decides bits and is in the numeric
 // fingerprint. A flush brings masters up to date and leaves codes as they are, so that bits do not depend on when
 // one is run. The runtime keeps v of masters and of codes apart; both are in a snapshot, and so are the codes.
+//
+// A `host update` without codes keeps the master of any tile that streams, coded or not: instead of a write-back, or in
+// a flush. Records for it come from the ring's copy on the host, which a run that is resumed finds filled like the ring
+// on the device.
 //
 // Passes. A train iteration consists of samples × micro_batches passes over the whole graph, pass = sample ·
 // micro_batches + micro batch; the other programs have one pass. Sample i uses direction step·q + i. Each call belongs
@@ -59,7 +68,7 @@
 
 namespace zo2 {
 
-inline constexpr int kScheduleVersion = 1;
+inline constexpr int kScheduleVersion = 2;
 inline constexpr int kMaxPeriod = 64;               // residues are bits of a uint64_t
 inline constexpr int64_t kMaxInstructions = 500000;  // a longer schedule is refused: use larger tiles
 
@@ -145,7 +154,7 @@ struct Segment {
   int32_t component = 0;  // index into its components
   int64_t row_begin = 0, row_end = 0, col_begin = 0, col_end = 0;
   uint64_t offset = 0;         // bytes from the tile's start in the master (storage dtype); aligned
-  uint64_t wire_offset = 0;    // ... on the wire and in a slot (wire dtype); aligned
+  uint64_t wire_offset = 0;    // ... in the codes (WireBytes of its rows and columns); aligned. Not coded: = offset
   uint64_t branch_offset = 0;  // ... in a branch buffer (compute dtype); aligned
   int64_t elements() const { return (row_end - row_begin) * (col_end - col_begin); }
 };
@@ -156,7 +165,7 @@ struct Tile {
   std::vector<Segment> segments;
   uint64_t bytes = 0, wire_bytes = 0, branch_bytes = 0;  // whole tile in each form, padding included
   BufferId master = -1;     // kMaster buffer, on the device (resident) or the host; -1: a coded frozen tile has none
-  BufferId codes = -1;      // kCodes buffer, wire_bytes long; -1: the tile is not coded
+  BufferId codes = -1;      // kCodes buffer, wire_bytes long; -1: the tile is not coded, wire_bytes = bytes
   bool trainable = true;    // some segment is
   int32_t tile_class = 0;   // tiles of one class cost the same
 };
@@ -195,8 +204,8 @@ enum class InstrKind : uint8_t {
   kCall = 4,        // operands, per entry of `branches` (one group when it is empty): the node's inputs, outputs,
                     // state?, workspace?.  Losses are calls too.
   kGradient = 5,    // operands: control, record (written), then sum and count of each branch of the program in order
-  kHostUpdate = 6,  // operands: master (read, written), record ring on the host, codes? (written): on a host lane,
-                    // applies in place what is pending of steps < t, then encodes
+  kHostUpdate = 6,  // operands: master (read, written), one record of the ring on the host (read), codes? (written): on
+                    // a host lane, applies in place what is pending of steps < t, then encodes
   kHostCall = 7,    // operands: what the objective reads, then sum, count: an objective computed on the host
   kGather = 8,      // operands: ids (host), master, destination: rows of an embedding by ids known before the step
   kCollective = 9,  // operands: scalars reduced in a fixed order over devices
@@ -226,8 +235,8 @@ struct Instruction {
   // Call: the branches it computes (empty: the node depends on no perturbed weight, one call serves all branches).
   // Prepare: the branches it emits.
   std::vector<int32_t> branches;
-  // Prepare, gather: the source bytes are the master as an earlier instruction of this same iteration wrote it back
-  // (nothing is pending any more), not as it was when the iteration began.
+  // Prepare, gather, host update: the source bytes are the master as an earlier instruction of this same iteration
+  // wrote it back (nothing is pending any more), not as it was when the iteration began.
   bool source_after_write = false;
   // Copy, prepare: of a coded tile, the bytes are its codes (wire form). False: they are its master.
   bool coded = false;

@@ -12,8 +12,10 @@
 //   meaning    in the serial order: every read sees bytes written by the right producer (the right value, branch, pass
 //              and iteration; the right tile, version and branch), wholly written and not overwritten by another
 //              buffer; every node of the graph that the purpose needs is called for every branch and pass;
-//   updates    every trainable tile gets every update exactly once and in order; records are still in their ring when
-//              they are applied; flush leaves nothing pending; frozen tiles are never written;
+//   updates    every trainable tile gets every update exactly once and in order, on the device or on the host; records
+//              are still in their ring when they are applied; flush leaves nothing pending; frozen tiles are never
+//              written; what a step reads of a coded tile is the same in all its prepares, and is codes of a step that
+//              follows from t alone, or the exact master;
 //   durability no master on disk is written before its journal record is durable (an edge from the host lane's record
 //              copy).
 #ifndef ZO2_IR_SCHEDULE_VERIFY_H_

@@ -202,7 +202,7 @@ class CallChecker {
       if (w.trainable) return Reject("operand ", k, " reads the trained weight ", w.name, " without a prepare");
       if (w.components[0].storage != w.components[0].compute)
         return Reject("operand ", k, " reads weight ", w.name, " in its storage dtype");
-      e->shift += kind == BufferKind::kSlot ? seg.wire_offset : seg.offset;
+      e->shift += seg.offset;
       e->content = {Means::kTile, o.tile, 1, -1};
       if (t.trainable) e->role = Role::kReadAny;
     } else {

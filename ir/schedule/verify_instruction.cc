@@ -1,4 +1,4 @@
-// Operands of copies, prepares and gradients -> effects. Calls are in verify_call.cc.
+// Operands of copies, prepares, host updates and gradients -> effects. Calls are in verify_call.cc.
 #include <algorithm>
 
 #include "ir/schedule/verify_internal.h"
@@ -83,11 +83,12 @@ Status Copy(const Site& at, std::vector<Effect>* effects) {
   const BufferKind source = at.buffer(from).kind, target = at.buffer(to).kind;
   if (at.i.tile >= 0) {
     const Tile& t = at.s.tiles[Ix(at.i.tile)];
-    const Operand& master = up ? from : to;
-    if (master.buffer != t.master || master.offset != 0 || bytes != t.bytes)
-      return at.Reject("must copy all ", t.bytes, " bytes of the tile's master");
+    const Operand& home = up ? from : to;
+    const uint64_t all = at.i.coded ? t.wire_bytes : t.bytes;
+    if (at.i.coded && !up) return at.Reject("copies codes down; a host update makes them");
+    if (home.buffer != (at.i.coded ? t.codes : t.master) || home.offset != 0 || bytes != all)
+      return at.Reject("must copy all ", all, " bytes of the tile's ", at.i.coded ? "codes" : "master");
     if (at.buffer(up ? to : from).kind != BufferKind::kSlot) return at.Reject("a tile passes through slots only");
-    if (!OneForm(at.s, t)) return at.Reject("the tile is stored and sent in different forms; a copy converts nothing");
     if (!up && !t.trainable) return at.Reject("writes a frozen tile");
     if (!up && at.p.purpose == Purpose::kEvaluate) return at.Reject("an evaluation writes no master");
     if (!up) {
@@ -95,7 +96,8 @@ Status Copy(const Site& at, std::vector<Effect>* effects) {
       read.content = write.content = {Means::kTile, at.i.tile, 1, -1};
       write.role = Role::kWrite;
     }
-  } else if (source == BufferKind::kMaster || target == BufferKind::kMaster || target == BufferKind::kSlot) {
+  } else if (source == BufferKind::kMaster || target == BufferKind::kMaster || source == BufferKind::kCodes ||
+             target == BufferKind::kCodes || target == BufferKind::kSlot) {
     return at.Reject("copies a tile without saying which");
   } else if (up) {
     if (target != BufferKind::kInput && target != BufferKind::kControl)
@@ -129,23 +131,26 @@ Status Prepare(const Site& at, std::vector<Effect>* effects) {
   if (at.i.source_after_write && !t.trainable) return at.Reject("says that a frozen tile was written");
   if (at.facts.train == nullptr && t.trainable && at.p.max_lag_in > 0)
     return at.Reject("may have updates pending but no train program makes any");
-  const auto is_place = [&](const Operand& o) {  // a slot, or the tile's own master
-    return at.buffer(o).kind == BufferKind::kSlot || (o.buffer == t.master && o.offset == 0);
+  const bool coded = at.i.coded;
+  if (coded && at.i.source_after_write) return at.Reject("reads codes, so it finds them as the iteration began");
+  if (coded && at.i.operands[1].buffer != -1) return at.Reject("writes a master from codes, which are not exact");
+  if (!coded && t.codes != -1 && at.p.purpose == Purpose::kEvaluate)
+    return at.Reject("reads the master of a coded tile; an evaluation reads codes, as training does");
+  const auto is_place = [&](const Operand& o) {  // a slot, or the tile's own buffer
+    return at.buffer(o).kind == BufferKind::kSlot || (o.buffer == (coded ? t.codes : t.master) && o.offset == 0);
   };
-  const auto form_bytes = [&](const Operand& o) { return o.buffer == t.master ? t.bytes : t.wire_bytes; };
   Effect e;
-  const Operand& source = at.i.operands[0];
-  if (!is_place(source)) return at.Reject("its source is neither a slot nor the tile's master");
-  ZO2_TRY(WholeOperand(at, 0, form_bytes(source), AccessMode::kRead, Role::kRead, &e));
+  if (!is_place(at.i.operands[0]))
+    return at.Reject("its source is neither a slot nor the tile's ", coded ? "codes" : "master");
+  ZO2_TRY(WholeOperand(at, 0, coded ? t.wire_bytes : t.bytes, AccessMode::kRead, Role::kRead, &e));
   e.content = {Means::kTile, at.i.tile, !t.trainable || at.i.source_after_write ? 1 : 0, -1};
+  if (coded) e.content = {Means::kCodes, at.i.tile, 0, -1};
   effects->push_back(e);
   const Operand& out = at.i.operands[1];
   if (out.buffer != -1) {
     if (!t.trainable) return at.Reject("writes a frozen tile");
     if (at.p.purpose == Purpose::kEvaluate) return at.Reject("an evaluation writes no master");
     if (!is_place(out)) return at.Reject("writes neither to a slot nor to the tile's master");
-    if (out.buffer != t.master && !OneForm(at.s, t))
-      return at.Reject("writes the master's form to a slot, where the tile has another");
     ZO2_TRY(WholeOperand(at, 1, t.bytes, AccessMode::kWrite, Role::kWrite, &e));
     e.content = {Means::kTile, at.i.tile, 1, -1};
     effects->push_back(e);
@@ -159,6 +164,37 @@ Status Prepare(const Site& at, std::vector<Effect>* effects) {
     e.content = {Means::kBranch, at.i.tile, t.trainable ? branch : -1, -1};
     effects->push_back(e);
   }
+  return Status();
+}
+
+// The records it reads are not those of an operand's copy in this iteration: verify_order looks after them.
+Status HostUpdate(const Site& at, std::vector<Effect>* effects) {
+  if (at.lane.kind != LaneKind::kHost) return at.Reject("belongs on a host lane");
+  if (at.i.tile < 0) return at.Reject("a host update needs a tile");
+  const Tile& t = at.s.tiles[Ix(at.i.tile)];
+  if (at.i.operands.size() != 3) return at.Reject("a host update has operands master, record and codes");
+  if (!t.trainable) return at.Reject("writes a frozen tile");
+  if (at.p.purpose == Purpose::kEvaluate) return at.Reject("an evaluation writes no master");
+  if (at.facts.train == nullptr) return at.Reject("applies updates but no train program makes any");
+  Effect e;
+  ZO2_TRY(WholeOperand(at, 0, t.bytes, AccessMode::kReadWrite, Role::kRead, &e));
+  if (e.buffer != t.master || e.offset != 0) return at.Reject("operand 0 is not the tile's master");
+  if (at.arena(at.i.operands[0]).tier != Tier::kHost) return at.Reject("updates a master that is not on the host");
+  e.content = {Means::kTile, at.i.tile, at.i.source_after_write ? 1 : 0, -1};
+  effects->push_back(e);
+  e.role = Role::kWrite;
+  e.content.b = 1;
+  effects->push_back(e);
+  ZO2_TRY(WholeOperand(at, 1, StepRecordBytes(at.facts.train->samples), AccessMode::kRead, Role::kRead, &e));
+  if (e.buffer != at.facts.train->record_host || e.offset != 0)
+    return at.Reject("operand 1 is not the ring of records on the host");
+  if (at.i.operands[2].buffer == -1) return Status();
+  if (at.p.purpose != Purpose::kTrain) return at.Reject("makes codes, which only train does");
+  if (t.codes == -1) return at.Reject("makes codes of a tile that is not coded");
+  ZO2_TRY(WholeOperand(at, 2, t.wire_bytes, AccessMode::kWrite, Role::kWrite, &e));
+  if (e.buffer != t.codes || e.offset != 0) return at.Reject("operand 2 is not the tile's codes");
+  e.content = {Means::kCodes, at.i.tile, 1, -1};
+  effects->push_back(e);
   return Status();
 }
 
@@ -198,8 +234,8 @@ Status Gradient(const Site& at, std::vector<Effect>* effects) {
 }
 
 // Within one instruction nothing that is written may be touched by another operand, except: a call's output in place
-// of its input (checked by VerifyCall, same address), prepare's master_out in place of its source, one workspace or
-// state for branches that run one after the other.
+// of its input (checked by VerifyCall, same address), prepare's master_out in place of its source, a host update's
+// master, one workspace or state for branches that run one after the other.
 Status CheckOverlaps(const Site& at, const std::vector<Effect>& effects) {
   const auto begin = [&](const Effect& e) { return at.s.buffers[Ix(e.buffer)].offset + e.offset; };
   for (size_t x = 0; x < effects.size(); ++x) {
@@ -212,6 +248,7 @@ Status CheckOverlaps(const Site& at, const std::vector<Effect>& effects) {
       const bool same = begin(e) == begin(w) && e.bytes == w.bytes;
       if (same && w.role == Role::kScratch && e.role == Role::kScratch && w.group != e.group) continue;
       if (same && at.i.kind == InstrKind::kPrepare && w.operand == 1 && e.operand == 0) continue;
+      if (same && at.i.kind == InstrKind::kHostUpdate && w.operand == 0 && e.operand == 0) continue;
       if (same && at.i.kind == InstrKind::kCall && w.group == e.group && w.role == Role::kWrite && e.role == Role::kRead) {
         const PlanNode& node = at.s.nodes[Ix(at.i.node)];
         const int alias = Row(node.op).alias_input;
@@ -228,14 +265,6 @@ Status CheckOverlaps(const Site& at, const std::vector<Effect>& effects) {
 }
 
 }  // namespace
-
-bool OneForm(const Schedule& s, const Tile& t) {
-  bool same = t.bytes == t.wire_bytes;
-  for (const Segment& g : t.segments) {
-    same = same && g.offset == g.wire_offset;
-  }
-  return same;
-}
 
 std::vector<int64_t> DenseStrides(const Shape& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
@@ -268,8 +297,12 @@ Status VerifyInstruction(const ProgramFacts& facts, Spot spot, std::vector<Effec
   if (i.pass < 0 || i.pass >= facts.passes()) return at.Reject("is of pass ", i.pass, ", which there is not");
   if (i.tile < -1 || i.tile >= static_cast<int64_t>(at.s.tiles.size())) return at.Reject("is of a tile that there is not");
   if (i.node < -1 || i.node >= static_cast<int64_t>(at.s.nodes.size())) return at.Reject("calls a node that there is not");
-  if (!i.branches.empty() && (i.kind == InstrKind::kCopy || i.kind == InstrKind::kGradient))
+  const bool bare = i.kind == InstrKind::kCopy || i.kind == InstrKind::kGradient || i.kind == InstrKind::kHostUpdate;
+  if (bare && !i.branches.empty())
     return at.Reject("has branches, which only calls and prepares have");
+  if (i.coded && (i.tile < 0 || at.s.tiles[Ix(i.tile)].codes == -1 ||
+                  (i.kind != InstrKind::kCopy && i.kind != InstrKind::kPrepare)))
+    return at.Reject("is marked coded, which only copies and prepares of coded tiles are");
   ZO2_TRY(CheckOperands(at));
   switch (i.kind) {
     case InstrKind::kCopy:
@@ -277,6 +310,9 @@ Status VerifyInstruction(const ProgramFacts& facts, Spot spot, std::vector<Effec
       break;
     case InstrKind::kPrepare:
       ZO2_TRY(Prepare(at, effects));
+      break;
+    case InstrKind::kHostUpdate:
+      ZO2_TRY(HostUpdate(at, effects));
       break;
     case InstrKind::kGradient:
       ZO2_TRY(Gradient(at, effects));

@@ -4,7 +4,7 @@
 //   verify_instruction.cc  operands of one instruction -> its effects (which bytes, read or written, meaning what)
 //   verify_memory.cc       memory that persists or rings: nobody else's
 //   verify_meaning.cc      one iteration per residue in the serial order: every read finds what it means
-//   verify_updates.cc      every update exactly once: write-backs, lags, rings of records
+//   verify_updates.cc      every update exactly once: write-backs, lags, rings of records; which codes a step reads
 //   verify_order.cc        the unrolled window: whatever conflicts is ordered like the serial order
 #ifndef ZO2_IR_SCHEDULE_VERIFY_INTERNAL_H_
 #define ZO2_IR_SCHEDULE_VERIFY_INTERNAL_H_
@@ -36,6 +36,7 @@ Status Rejected(const Args&... args) {
 enum class Means : uint8_t {
   kNothing,   // not written in this iteration, or scratch
   kTile,      // master form of tile a; b = 1: current through this step (θ(t), or frozen), 0: as the iteration began
+  kCodes,     // wire form of coded tile a; b = 1: made in this iteration, 0: as the iteration began
   kBranch,    // compute form of tile a in branch b (-1: frozen, the same in every branch)
   kValue,     // graph value a (a root) of branch b (-1: of every branch) and micro batch c (-1: of every one)
   kInput,     // the whole batch of input a
@@ -102,8 +103,9 @@ struct ProgramFacts {
   std::vector<int32_t> sample;            // per branch: the sample whose passes compute it
   int32_t max_back = 0;
   int64_t instructions = 0;
-  // By verify_meaning: per tile, residues in which the master is written (at its end it is current).
-  std::vector<uint64_t> master_writes;
+  // By verify_meaning, per tile, residues in which:
+  std::vector<uint64_t> master_writes, code_writes;  // the master or the codes are written (at the end they are current)
+  std::vector<uint64_t> master_reads, code_reads;    // a prepare reads it in this form
 
   const Instruction& at(Spot s) const { return program->lanes[Ix(s.lane)].instructions[Ix(s.index)]; }
   const std::vector<Effect>& effects_at(Spot s) const { return effects[Ix(s.lane)][Ix(s.index)]; }
@@ -119,8 +121,6 @@ struct ProgramFacts {
 // Bytes from the first to past the last element of a view; false on overflow or a malformed view.
 bool ViewBytes(const TensorType& type, const std::vector<int64_t>& strides, uint64_t* bytes);
 bool CheckedShape(const Shape& shape);
-// A tile's bytes are laid out on the wire and in slots as in its master.
-bool OneForm(const Schedule& schedule, const Tile& tile);
 std::vector<int64_t> DenseStrides(const Shape& shape);
 std::string Describe(const Schedule& schedule, const Content& content);
 
@@ -133,8 +133,15 @@ Status VerifyMemory(const Schedule& schedule, const std::vector<ProgramFacts>& p
 Status VerifyMeaning(ProgramFacts* facts);
 Status VerifyUpdates(const Schedule& schedule, const std::vector<ProgramFacts>& programs);
 Status VerifyOrder(const ProgramFacts& facts, VerifyStats* stats);
-// Steps between iteration residue r and the tile's last write-back before it, 1..period.
+// Steps between iteration residue r and the last one before it among `writes` (of a master or of codes), 1..period; 0
+// when there is none.
 int64_t LagAt(uint64_t writes, int period, int r);
+// A prepare or host update that applies what is pending in its tile; from which ring of records it takes it.
+inline bool AppliesUpdates(const Schedule& s, const Instruction& i) {
+  return (i.kind == InstrKind::kPrepare || i.kind == InstrKind::kHostUpdate) && s.tiles[Ix(i.tile)].trainable &&
+         !i.source_after_write;
+}
+inline bool AppliesOnHost(const Instruction& i) { return i.kind == InstrKind::kHostUpdate; }
 
 }  // namespace zo2::internal
 

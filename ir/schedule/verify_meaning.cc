@@ -1,7 +1,7 @@
 // One iteration in the serial order, once per residue: a map from bytes to what they mean. A read must find exactly
 // what it means, at the right place; what an iteration leaves to the host and in masters must be whole.
 //
-// Nothing but masters, constants and what the host stages is there when an iteration begins: so no program relies on
+// Nothing but masters, codes, constants and what the host stages is there when an iteration begins: so no program relies on
 // leftovers of the iteration before, and every iteration of a residue is alike.
 #include <algorithm>
 #include <map>
@@ -73,7 +73,9 @@ class Iteration {
   Iteration(const ProgramFacts& facts, int residue)
       : facts_(facts), s_(*facts.schedule), p_(*facts.program), residue_(residue), maps_(s_.arenas.size()) {}
 
-  Status Run(std::vector<uint64_t>* master_writes) {
+  // Adds what this residue does to `out`.
+  Status Run(ProgramFacts* out) {
+    const uint64_t now = 1ull << residue_;
     Begin();
     std::map<TileId, Spot> writer;
     for (const Spot spot : facts_.order) {
@@ -90,6 +92,7 @@ class Iteration {
       for (const Effect& e : effects)
         if (Writes(e.role)) ZO2_TRY(Write(e));
       if (i.kind == InstrKind::kPrepare && i.operands[1].buffer != -1) writer[i.tile] = spot;
+      if (i.kind == InstrKind::kPrepare) (i.coded ? out->code_reads : out->master_reads)[Ix(i.tile)] |= now;
       if (i.kind == InstrKind::kGradient) ++gradients_;
     }
     ZO2_TRY(End());
@@ -97,8 +100,11 @@ class Iteration {
       const Tile& tile = s_.tiles[t];
       if (!tile.trainable) continue;
       const auto id = static_cast<TileId>(t);
+      // Only a host update writes codes, and whole ones.
+      if (tile.codes != -1 && Holds(tile.codes, 0, tile.wire_bytes, {Means::kCodes, id, 1, -1}, 0))
+        out->code_writes[t] |= now;
       if (Holds(tile.master, 0, tile.bytes, {Means::kTile, id, 1, -1}, 0)) {
-        (*master_writes)[t] |= 1ull << residue_;
+        out->master_writes[t] |= now;
       } else if (!Holds(tile.master, 0, tile.bytes, {Means::kTile, id, 0, -1}, 0)) {
         return Rejected("program ", p_.name, ": the master of tile ", tile.name, " is left partly written");
       } else if (auto it = writer.find(id); it != writer.end()) {
@@ -118,9 +124,12 @@ class Iteration {
   }
 
   void Begin() {
-    for (size_t t = 0; t < s_.tiles.size(); ++t)
-      Put(s_.tiles[t].master, s_.tiles[t].bytes,
-          {Means::kTile, static_cast<int32_t>(t), s_.tiles[t].trainable ? 0 : 1, -1});
+    for (size_t t = 0; t < s_.tiles.size(); ++t) {
+      const Tile& tile = s_.tiles[t];
+      const auto id = static_cast<int32_t>(t);
+      if (tile.master != -1) Put(tile.master, tile.bytes, {Means::kTile, id, tile.trainable ? 0 : 1, -1});
+      if (tile.codes != -1) Put(tile.codes, tile.wire_bytes, {Means::kCodes, id, 0, -1});
+    }
     for (size_t v = 0; v < s_.values.size(); ++v)
       if (s_.values[v].constant != -1 && s_.values[v].kind == ValueKind::kConstant)
         Put(s_.values[v].constant, s_.values[v].data.size(), {Means::kConstant, static_cast<int32_t>(v), -1, -1});
@@ -167,9 +176,10 @@ class Iteration {
     };
     std::vector<Moved> moved;
     const TileId tile = facts_.at(spot_).tile;
+    const Means form = facts_.at(spot_).coded ? Means::kCodes : Means::kTile;
     const bool whole = Map(from.buffer).Each(begin, begin + from.bytes, [&](uint64_t b, uint64_t e, const ByteMap::Piece* piece) {
       if (piece == nullptr || piece->content.means == Means::kPartial || piece->content.means == Means::kNothing) return false;
-      if (tile >= 0 && (piece->content.means != Means::kTile || piece->content.a != tile)) return false;
+      if (tile >= 0 && (piece->content.means != form || piece->content.a != tile)) return false;
       moved.push_back({b - begin + target, e - begin + target, piece->base - begin + target, piece->content});
       return true;
     });
@@ -299,6 +309,8 @@ std::string Describe(const Schedule& s, const Content& c) {
       return "nothing of this iteration";
     case Means::kTile:
       return tile() + (c.b == 0 ? " as the iteration began" : " as of this step");
+    case Means::kCodes:
+      return "codes of " + tile() + (c.b == 0 ? " as the iteration began" : " made in this iteration");
     case Means::kBranch:
       return tile() + (c.b < 0 ? " for every branch" : " of branch " + std::to_string(c.b));
     case Means::kValue:
@@ -319,8 +331,9 @@ std::string Describe(const Schedule& s, const Content& c) {
 }
 
 Status VerifyMeaning(ProgramFacts* facts) {
-  facts->master_writes.assign(facts->schedule->tiles.size(), 0);
-  for (int r = 0; r < facts->program->period; ++r) ZO2_TRY(Iteration(*facts, r).Run(&facts->master_writes));
+  for (auto* list : {&facts->master_writes, &facts->code_writes, &facts->master_reads, &facts->code_reads})
+    list->assign(facts->schedule->tiles.size(), 0);
+  for (int r = 0; r < facts->program->period; ++r) ZO2_TRY(Iteration(*facts, r).Run(facts));
   return Status();
 }
 

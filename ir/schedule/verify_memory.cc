@@ -1,4 +1,4 @@
-// Memory that lasts: masters, constants and records belong to nobody else in any program; rings, staging and controls
+// Memory that lasts: masters, codes, constants and records belong to nobody else in any program; rings, staging and controls
 // to nobody else in their own program. Everything else may share bytes: verify_meaning finds what was overwritten.
 // So the two copies of a ring need not be told apart when one iteration is looked at.
 #include <algorithm>
@@ -10,7 +10,8 @@ namespace zo2::internal {
 namespace {
 
 bool Persists(BufferKind kind) {
-  return kind == BufferKind::kMaster || kind == BufferKind::kConstant || kind == BufferKind::kRecord;
+  return kind == BufferKind::kMaster || kind == BufferKind::kCodes || kind == BufferKind::kConstant ||
+         kind == BufferKind::kRecord;
 }
 
 // Buffers used here; the exclusive ones overlap none of them.

@@ -7,6 +7,7 @@
 // P = lcm(period, rings) iterations apart; a window of 2 P holds all of them at every phase. A ring of records longer
 // than that is taken as a shorter one, which asks for more.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -42,8 +43,7 @@ class Window {
           }
           stats->edges += static_cast<int64_t>(first_edge_[n + 1] - first_edge_[n]);
           for (const Effect& e : facts_.effects_at(spot)) ZO2_TRY(Touch(spot, e, t, position, clock));
-          if (i.kind == InstrKind::kPrepare) ZO2_TRY(CheckRecordsRead(spot, i, t, clock));
-          if (i.kind == InstrKind::kGradient) ZO2_TRY(CheckRecordsKept(spot, t, clock));
+          if (p_.purpose == Purpose::kTrain) ZO2_TRY(CheckRecords(spot, i, t, clock));
           ++stats->instructions;
         }
         clock[Ix(spot.lane)] = position + 1;
@@ -58,6 +58,11 @@ class Window {
     LaneId lane;
     int64_t position;
     Spot spot;
+  };
+  // A ring of records: the gradient's, or its copy on the host.
+  struct Records {
+    int64_t ring = 0;
+    std::vector<Spot> writers, readers;
   };
   struct Cell {
     uint64_t end;
@@ -112,23 +117,36 @@ class Window {
       return Rejected("program ", p_.name, ": ", p_.edges.size(), " edges that reach up to ", facts_.max_back,
                       " iterations back are too many to check");
     clocks_.assign(Ix(clocks), 0);
-    // The record ring and who reads it.
-    if (p_.purpose == Purpose::kTrain) {
-      ring_ = std::min<int64_t>(s_.buffers[Ix(p_.record)].ring, iterations_ / 2);
-      for (const Spot spot : facts_.order) {
-        const Instruction& i = facts_.at(spot);
-        if (i.kind == InstrKind::kGradient) gradients_.push_back(spot);
-        if (i.kind == InstrKind::kPrepare && s_.tiles[Ix(i.tile)].trainable && !i.source_after_write)
-          readers_.push_back(spot);
-      }
-      lags_.resize(s_.tiles.size());
-      for (const Spot spot : readers_) {
-        std::vector<int8_t>& lags = lags_[Ix(facts_.at(spot).tile)];
-        for (int r = 0; lags.size() < Ix(p_.period); ++r)
-          lags.push_back(static_cast<int8_t>(LagAt(facts_.master_writes[Ix(facts_.at(spot).tile)], p_.period, r)));
-      }
-    }
+    if (p_.purpose == Purpose::kTrain) PrepareRecords();
     return Status();
+  }
+
+  // The rings of records, and who writes and reads them.
+  void PrepareRecords() {
+    device_.ring = std::min<int64_t>(s_.buffers[Ix(p_.record)].ring, iterations_ / 2);
+    host_.ring = std::min<int64_t>(s_.buffers[Ix(p_.record_host)].ring, iterations_ / 2);
+    for (auto& lags : lags_) lags.resize(s_.tiles.size());
+    for (const Spot spot : facts_.order) {
+      const Instruction& i = facts_.at(spot);
+      if (i.kind == InstrKind::kGradient) device_.writers.push_back(spot);
+      if (CopiesRecord(i)) host_.writers.push_back(spot);
+      if (!AppliesUpdates(s_, i)) continue;
+      (AppliesOnHost(i) ? host_ : device_).readers.push_back(spot);
+      std::vector<int8_t>& lags = lags_[i.coded][Ix(i.tile)];
+      const uint64_t writes = (i.coded ? facts_.code_writes : facts_.master_writes)[Ix(i.tile)];
+      for (int r = 0; lags.size() < Ix(p_.period); ++r) lags.push_back(static_cast<int8_t>(LagAt(writes, p_.period, r)));
+    }
+  }
+  bool CopiesRecord(const Instruction& i) const {
+    return i.kind == InstrKind::kCopy && i.operands[1].buffer == p_.record_host;
+  }
+  // How many updates a reader applies at iteration t, at most.
+  int64_t Lag(const Instruction& i, int64_t t) const { return lags_[i.coded][Ix(i.tile)][Ix(t % p_.period)]; }
+
+  Status CheckRecords(Spot spot, const Instruction& i, int64_t t, const std::vector<int64_t>& clock) const {
+    if (AppliesUpdates(s_, i)) return CheckRecordsRead(spot, i, t, clock);
+    if (i.kind == InstrKind::kGradient) return CheckRecordsKept(device_, spot, t, clock);
+    return CopiesRecord(i) ? CheckRecordsKept(host_, spot, t, clock) : Status();
   }
 
   int64_t* Clock(int64_t source, int64_t t) {
@@ -197,28 +215,30 @@ class Window {
     map.emplace(at, std::move(right));
   }
 
-  // The records of the steps before this one must have been made.
+  // The records that this instruction applies must have been made, and be on the host if it runs there.
   Status CheckRecordsRead(Spot spot, const Instruction& i, int64_t t, const std::vector<int64_t>& clock) const {
-    if (ring_ == 0 || t == 0 || i.source_after_write || !s_.tiles[Ix(i.tile)].trainable) return Status();
-    for (const Spot g : gradients_) {
-      if (!RunsAt(p_, facts_.at(g), t - 1)) continue;
-      if (clock[Ix(g.lane)] <= (t - 1) * length_[Ix(g.lane)] + g.index)
-        return facts_.Reject(spot, "applies the update of the step before without waiting for ", facts_.Where(g));
+    for (int64_t d = 1; d <= std::min(t, Lag(i, t)); ++d) {
+      for (const Spot w : (AppliesOnHost(i) ? host_ : device_).writers) {
+        if (!RunsAt(p_, facts_.at(w), t - d)) continue;
+        if (clock[Ix(w.lane)] <= (t - d) * length_[Ix(w.lane)] + w.index)
+          return facts_.Reject(spot, "applies the update of ", d == 1 ? "the step" : std::to_string(d) + " steps",
+                               " before without waiting for ", facts_.Where(w));
+      }
     }
     return Status();
   }
 
-  // The record that this gradient overwrites, of step t - ring, must have been read by all that apply it.
-  Status CheckRecordsKept(Spot spot, int64_t t, const std::vector<int64_t>& clock) const {
-    for (const Spot r : readers_) {
+  // The record that this instruction overwrites, of step t - ring, must have been read by all that apply it.
+  Status CheckRecordsKept(const Records& records, Spot spot, int64_t t, const std::vector<int64_t>& clock) const {
+    for (const Spot r : records.readers) {
       const Instruction& i = facts_.at(r);
-      const std::vector<int8_t>& lags = lags_[Ix(i.tile)];
       // It applies records t' - lag .. t' - 1 at step t'; the one overwritten now is among them if t' <= t - ring + lag.
       for (int64_t d = 1; d <= p_.period; ++d) {
-        const int64_t at = t - ring_ + d;
-        if (at < 0 || at > t || !RunsAt(p_, i, at) || lags[Ix(at % p_.period)] < d) continue;
+        const int64_t at = t - records.ring + d;
+        if (at < 0 || at > t || !RunsAt(p_, i, at) || Lag(i, at) < d) continue;
         if (at == t && i.seq > facts_.at(spot).seq)
-          return facts_.Reject(r, "applies a record that its step's gradient has overwritten; the ring is too short");
+          return facts_.Reject(r, "applies a record that its step's ", Name(facts_.at(spot).kind),
+                               " has overwritten; the ring is too short");
         if (clock[Ix(r.lane)] <= at * length_[Ix(r.lane)] + r.index)
           return facts_.Reject(spot, "overwrites a record without waiting for ", facts_.Where(r), ", which applies it");
       }
@@ -238,9 +258,9 @@ class Window {
   std::vector<std::pair<int64_t, int32_t>> edges_;  // source, back
   std::vector<int64_t> clocks_;      // per source, per iteration mod (max_back + 1), per lane
   std::vector<std::map<uint64_t, Cell>> maps_;  // per arena, by first byte
-  int64_t ring_ = 0;
-  std::vector<Spot> gradients_, readers_;
-  std::vector<std::vector<int8_t>> lags_;  // per tile that is read with updates pending, per residue
+  Records device_, host_;
+  // Of masters and of codes, per tile that is read with updates pending in that form, per residue.
+  std::array<std::vector<std::vector<int8_t>>, 2> lags_;
 };
 
 }  // namespace

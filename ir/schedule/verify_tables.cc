@@ -24,7 +24,7 @@ Status CheckBuffers(const Schedule& s) {
     const Buffer& b = s.buffers[i];
     const auto name = [&] { return "buffer " + std::to_string(i) + " (" + b.name + ")"; };
     if (!InRange(b.arena, s.arenas.size())) return Rejected(name(), " is in arena ", b.arena, ", which there is not");
-    if (static_cast<int>(b.kind) > static_cast<int>(BufferKind::kWorkspace))
+    if (static_cast<int>(b.kind) > static_cast<int>(BufferKind::kCodes))
       return Rejected(name(), " is of no kind this build knows");
     const Arena& arena = s.arenas[Ix(b.arena)];
     uint64_t extent = b.bytes, end = 0;
@@ -39,9 +39,9 @@ Status CheckBuffers(const Schedule& s) {
       return Rejected(name(), " of ", extent, " bytes at ", b.offset, " leaves arena ", b.arena, " of ", arena.bytes,
                       " bytes");
     const bool host = arena.tier == Tier::kHost, device = arena.tier == Tier::kDevice;
-    const bool fits = b.kind == BufferKind::kStaging ? host
-                      : b.kind == BufferKind::kMaster || b.kind == BufferKind::kRecord ? host || device
-                                                                                       : device;
+    const bool either =
+        b.kind == BufferKind::kMaster || b.kind == BufferKind::kCodes || b.kind == BufferKind::kRecord;
+    const bool fits = b.kind == BufferKind::kStaging ? host : either ? host || device : device;
     if (!fits) return Rejected(name(), " of kind ", Name(b.kind), " may not be on tier ", Name(arena.tier));
   }
   return Status();
@@ -88,16 +88,41 @@ Status CheckCover(const PlanWeight& w, std::vector<const Segment*> segments) {
   return Status();
 }
 
+// Where a tile's bytes are kept: a master, codes, or both.
+Status CheckHomes(const Schedule& s, const Tile& t, std::set<BufferId>* taken) {
+  const auto is_home = [&](BufferId id, BufferKind kind, uint64_t bytes) {
+    return InRange(id, s.buffers.size()) && s.buffers[Ix(id)].kind == kind && s.buffers[Ix(id)].bytes >= bytes &&
+           s.buffers[Ix(id)].ring == 1;
+  };
+  const auto on_host = [&](BufferId id) { return s.arenas[Ix(s.buffers[Ix(id)].arena)].tier == Tier::kHost; };
+  const bool coded = t.codes != -1;
+  if (coded && !t.trainable) {
+    if (t.master != -1) return Rejected("tile ", t.name, " is frozen and coded, but has a master that nobody reads");
+  } else {
+    if (!is_home(t.master, BufferKind::kMaster, t.bytes))
+      return Rejected("tile ", t.name, " has no master buffer of its ", t.bytes, " bytes");
+    if (!taken->insert(t.master).second) return Rejected("tile ", t.name, " shares its master buffer with another");
+  }
+  if (!coded) return Status();
+  if (!is_home(t.codes, BufferKind::kCodes, t.wire_bytes))
+    return Rejected("tile ", t.name, " has no codes buffer of its ", t.wire_bytes, " bytes");
+  if (!taken->insert(t.codes).second) return Rejected("tile ", t.name, " shares its codes buffer with another");
+  if (t.trainable && (!on_host(t.master) || !on_host(t.codes)))
+    return Rejected("tile ", t.name, " is trained and coded; its master and codes must be on the host");
+  return Status();
+}
+
 Status CheckTiles(const Schedule& s) {
   std::vector<std::vector<const Segment*>> of_weight(s.weights.size());
-  std::set<BufferId> masters;
+  std::set<BufferId> taken;
   for (const Tile& t : s.tiles) {
-    if (!InRange(t.master, s.buffers.size()) || s.buffers[Ix(t.master)].kind != BufferKind::kMaster ||
-        s.buffers[Ix(t.master)].bytes < t.bytes || s.buffers[Ix(t.master)].ring != 1)
-      return Rejected("tile ", t.name, " has no master buffer of its ", t.bytes, " bytes");
-    if (!masters.insert(t.master).second) return Rejected("tile ", t.name, " shares its master buffer with another");
+    ZO2_TRY(CheckHomes(s, t, &taken));
+    const bool coded = t.codes != -1;
     if (t.bytes == 0 || t.bytes > kMaxArenaBytes || t.wire_bytes > kMaxArenaBytes || t.branch_bytes > kMaxArenaBytes)
       return Rejected("tile ", t.name, " is empty or too large");
+    if (!coded && t.wire_bytes != t.bytes)
+      return Rejected("tile ", t.name, " is not coded but has ", t.wire_bytes, " bytes on the wire instead of its master's ",
+                      t.bytes);
     bool trainable = false;
     std::vector<std::pair<uint64_t, uint64_t>> ranges[3];
     for (const Segment& g : t.segments) {
@@ -108,17 +133,26 @@ Status CheckTiles(const Schedule& s) {
           g.col_begin >= g.col_end || g.col_end > w.cols())
         return Rejected("tile ", t.name, ": a segment leaves weight ", w.name);
       const Component& c = w.components[0];
+      if (coded && c.storage != DType::kF32 && c.storage != DType::kBF16 && c.storage != DType::kF16)
+        return Rejected("tile ", t.name, " is coded, but weight ", w.name, " is stored as ", Name(c.storage),
+                        ", which cannot be");
       const auto n = static_cast<uint64_t>(g.elements());  // within the weight, which is checked
-      const DType types[3] = {c.storage, c.storage, c.compute};
+      const uint64_t master = n * static_cast<uint64_t>(SizeOf(c.storage));
+      const uint64_t sizes[3] = {
+          master, coded ? WireBytes(c.wire, g.row_end - g.row_begin, g.col_end - g.col_begin) : master,
+          n * static_cast<uint64_t>(SizeOf(c.compute))};
       const uint64_t begins[3] = {g.offset, g.wire_offset, g.branch_offset};
       const uint64_t totals[3] = {t.bytes, t.wire_bytes, t.branch_bytes};
       for (int k = 0; k < 3; ++k) {
-        const uint64_t bytes = n * static_cast<uint64_t>(SizeOf(types[k]));
+        const uint64_t bytes = sizes[k];
         if (begins[k] % kCpuAlignment != 0 || begins[k] > totals[k] || bytes > totals[k] - begins[k])
           return Rejected("tile ", t.name, ": the segment of ", w.name, " at ", begins[k],
                           " is not aligned or leaves the tile's ", totals[k], " bytes");
         ranges[k].emplace_back(begins[k], begins[k] + bytes);
       }
+      if (!coded && g.wire_offset != g.offset)
+        return Rejected("tile ", t.name, " is not coded, but its segment of ", w.name, " is at ", g.wire_offset,
+                        " on the wire and at ", g.offset, " in its master");
       trainable |= w.trainable;
       of_weight[Ix(g.weight)].push_back(&g);
     }

@@ -17,7 +17,9 @@ namespace zo2::kernels {
 // kBF16 or kF16, rows `value_stride` elements apart. `coded`: the rectangle's first byte, 64-byte aligned,
 // WireBytes(format, rows, cols) bytes; row r's codes and scales are where the layout says, whatever range is encoded.
 // Plain formats round to nearest even (what is too large becomes the largest finite value).
-// Returns how many values were not finite; those, and their group, are encoded as zeros.
+// Returns how many values were not finite; those, and in coded formats their group, are encoded as zeros.
+// Every byte that belongs to the rows is written, an odd int4's second half as zero; the padding before the scales is
+// zeroed with the last row. `values` and `coded` do not overlap.
 struct EncodeArgs {
   WireFormat format = WireFormat::kI8;
   int64_t rows = 0, cols = 0;

@@ -1,4 +1,4 @@
-// What each instruction set's file offers to the dispatchers in noise.cc and prepare.cc.
+// What each instruction set's files offer to the dispatchers in noise.cc, codec.cc and prepare.cc.
 #ifndef ZO2_RUNTIME_KERNELS_NOISE_ISA_H_
 #define ZO2_RUNTIME_KERNELS_NOISE_ISA_H_
 
@@ -8,6 +8,8 @@
 
 namespace zo2::kernels {
 
+struct EncodeJob;
+struct DecodeJob;
 struct PrepareJob;
 struct PrepareScratch;
 
@@ -18,6 +20,8 @@ struct PrepareScratch;
   void GaussianFill(NoiseKey key, uint64_t direction, uint64_t start, int64_t count, float* out);      \
   void RademacherFill(NoiseKey key, uint64_t direction, uint64_t start, int64_t count, float* out);    \
   void RoundBitsFill(NoiseKey key, uint64_t step, uint64_t start, int64_t count, uint16_t* out);       \
+  uint64_t EncodeRange(const EncodeJob& job);                                                          \
+  void DecodeRange(const DecodeJob& job);                                                              \
   uint64_t PrepareRange(const PrepareJob& job, int64_t begin, int64_t end, const PrepareScratch& scratch); \
   }
 ZO2_DECLARE_ISA(avx2)

@@ -6,16 +6,12 @@
 #include <cstring>
 #include <vector>
 
+#include "runtime/kernels/codec_lower.h"
 #include "runtime/kernels/noise_isa.h"
 #include "runtime/kernels/prepare_job.h"
 
 namespace zo2::kernels {
 namespace {
-
-Storage StorageOf(DType dtype) {
-  assert(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16);
-  return dtype == DType::kF32 ? Storage::kF32 : dtype == DType::kBF16 ? Storage::kBF16 : Storage::kF16;
-}
 
 // A PrepareJob and the arrays that it points to.
 struct Lowered {
@@ -27,6 +23,25 @@ struct Lowered {
   std::vector<BranchUse> uses;
 };
 
+// The source; whether its rows are one long row without gaps.
+bool LowerSource(const PrepareArgs& args, PrepareJob* job) {
+  job->coded = args.coded;
+  job->storage = args.coded ? Storage::kF32 : StorageOf(args.storage);
+  if (!args.coded) {
+    job->source = static_cast<const char*>(args.source);
+    job->source_row_stride = args.source_row_stride * BytesOf(job->storage);
+    return args.source_row_stride == job->width;
+  }
+  assert(args.master_out == nullptr);
+  assert(args.wire_row >= 0 && args.wire_row + job->rows <= args.wire_rows);
+  assert(args.wire_col >= 0 && args.wire_col + job->width <= args.wire_cols);
+  job->codes = Rows(args.wire, args.wire_rows, args.wire_cols, const_cast<void*>(args.source));
+  job->codes.codes += args.wire_row * job->codes.row_bytes;
+  job->codes.scales += args.wire_row * job->codes.row_groups;
+  job->wire_col = args.wire_col;
+  return job->width == args.wire_cols && (!IsCoded(args.wire) || args.wire_cols % kWireGroup == 0);
+}
+
 void LowerGeometry(const PrepareArgs& args, Lowered* lowered) {
   PrepareJob& job = lowered->job;
   job.rows = args.row_end - args.row_begin;
@@ -35,12 +50,10 @@ void LowerGeometry(const PrepareArgs& args, Lowered* lowered) {
   job.col_begin = args.col_begin;
   job.cols_logical = args.cols_logical;
   job.row_ids = args.row_ids;
-  job.storage = StorageOf(args.storage);
-  job.source = static_cast<const char*>(args.source);
-  job.source_row_stride = args.source_row_stride * BytesOf(job.storage);
+  bool dense = LowerSource(args, &job);
   job.master = static_cast<char*>(args.master_out);
   job.master_row_stride = args.master_row_stride * BytesOf(job.storage);
-  bool dense = args.source_row_stride == job.width && (job.master == nullptr || args.master_row_stride == job.width);
+  dense = dense && (job.master == nullptr || args.master_row_stride == job.width);
   for (const BranchOut& out : args.branches) {
     const Storage dtype = StorageOf(out.dtype);
     lowered->branches.push_back(
@@ -154,7 +167,6 @@ constexpr int kRun = 8;  // elements that share a block of rounding bits
 // `n` <= 8 elements of one row, from logical element `element`; `col` is their column in the buffers' `row`.
 uint64_t ScalarRun(const PrepareArgs& args, const PrepareJob& job, uint64_t element, int n, int64_t row, int64_t col) {
   const NoiseKey key = {args.seed, args.tensor_id};
-  const char* source = job.source + row * job.source_row_stride + col * BytesOf(job.storage);
   uint64_t saturated = 0;
   float t[kRun], z[kRun];
   uint16_t r[kRun];
@@ -166,8 +178,13 @@ uint64_t ScalarRun(const PrepareArgs& args, const PrepareJob& job, uint64_t elem
       GaussianFill(key, direction, element, n, z, Isa::kScalar);
     }
   };
-  std::memcpy(stored, source, static_cast<size_t>(n * BytesOf(job.storage)));
-  for (int i = 0; i < n; ++i) t[i] = LoadElement(job.storage, stored, i);
+  if (job.coded) {
+    for (int i = 0; i < n; ++i) t[i] = DecodeElement(job.codes, row, job.wire_col + col + i);
+  } else {
+    const char* source = job.source + row * job.source_row_stride + col * BytesOf(job.storage);
+    std::memcpy(stored, source, static_cast<size_t>(n * BytesOf(job.storage)));
+    for (int i = 0; i < n; ++i) t[i] = LoadElement(job.storage, stored, i);
+  }
   for (const PendingUpdate& update : args.pending) {
     if (update.skipped) continue;
     if (args.weight_decay != 0) {

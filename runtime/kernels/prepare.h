@@ -10,6 +10,9 @@
 //   master = t
 //   for each branch:  x = t;  for each term in order: x = fma(coefficient, z(direction), x);  x rounded to nearest
 //
+// A source in wire form is decoded instead of widened, its updates are not rounded to the storage dtype, and there is no
+// master.
+//
 // theta itself is never perturbed. The bits do not depend on the instruction set, on how the rectangle is cut, or on
 // where its buffers lie; so a run may be cut, streamed and replayed in any way.
 #ifndef ZO2_RUNTIME_KERNELS_PREPARE_H_
@@ -19,6 +22,7 @@
 #include <span>
 
 #include "ir/support/dtype.h"
+#include "ir/support/wire_format.h"
 #include "runtime/kernels/noise.h"
 
 namespace zo2::kernels {
@@ -76,6 +80,13 @@ struct PrepareArgs {
   DType storage = DType::kF32;         // kF32, kBF16 or kF16, of source and master_out
   const void* source = nullptr;
   int64_t source_row_stride = 0;
+  // If `coded`, `source` is in wire form instead: the first byte of a rectangle of `wire_rows` x `wire_cols` values
+  // (ir/support/wire_format.h; plain formats count as well), in which this one begins at `wire_row`, `wire_col`. Then
+  // `storage` and `source_row_stride` say nothing, `master_out` is null, and no output may lie on `source`.
+  bool coded = false;
+  WireFormat wire = WireFormat::kF32;
+  int64_t wire_rows = 0, wire_cols = 0;
+  int64_t wire_row = 0, wire_col = 0;
   void* master_out = nullptr;  // null: the updated value is not kept
   int64_t master_row_stride = 0;
   std::span<const PendingUpdate> pending;  // ascending by step

@@ -5,11 +5,10 @@
 
 #include <cstdint>
 
+#include "runtime/kernels/codec_job.h"
 #include "runtime/kernels/noise_tiles.h"
 
 namespace zo2::kernels {
-
-enum class Storage : uint8_t { kF32, kBF16, kF16 };
 
 struct UpdateDraw {
   PhiloxStream stream;
@@ -43,6 +42,12 @@ struct PrepareJob {
   int64_t row_begin, col_begin, cols_logical;
   const int64_t* row_ids;  // or null
 
+  // A coded source has f32 storage: nothing is rounded between steps. `source` is null then; buffer column 0 is column
+  // `wire_col` of the rows of `codes`.
+  bool coded;
+  CodedRows codes;
+  int64_t wire_col;
+
   Storage storage;
   const char* source;
   int64_t source_row_stride;  // bytes
@@ -69,7 +74,6 @@ struct PrepareScratch {
   char** target;  // where the current tile of each branch goes
 };
 
-ZO2_HD int64_t BytesOf(Storage s) { return s == Storage::kF32 ? 4 : 2; }
 ZO2_HD uint64_t FirstElement(const PrepareJob& job, int64_t row) {
   const int64_t logical = job.row_ids != nullptr ? job.row_ids[row] : job.row_begin + row;
   return static_cast<uint64_t>(logical) * static_cast<uint64_t>(job.cols_logical) + static_cast<uint64_t>(job.col_begin);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "runtime/kernels/codec_tiles.h"
 #include "runtime/kernels/noise_tiles.h"
 #include "runtime/kernels/prepare_job.h"
 
@@ -25,13 +26,7 @@ struct PrepareTiles {
     }
   }
 
-  static ZO2_HD F Widen(Storage dtype, const void* p, int i) {
-    switch (dtype) {
-      case Storage::kBF16: return V::WidenBf16(static_cast<const uint16_t*>(p) + i);
-      case Storage::kF16: return V::WidenF16(static_cast<const uint16_t*>(p) + i);
-      default: return V::Load(static_cast<const float*>(p) + i);
-    }
-  }
+  static ZO2_HD F Widen(Storage dtype, const void* p, int i) { return CodecTiles<V>::Widen(dtype, p, i); }
 
   // NarrowBf16 and NarrowF16 of noise_core.h.
   static ZO2_HD void Narrow(Storage dtype, void* p, int i, F v) {
@@ -154,34 +149,34 @@ struct PrepareTiles {
     return saturated;
   }
 
-  // `count` elements from logical element `element`; the outputs are at scratch.out.
-  static uint64_t RunRow(const PrepareJob& job, uint64_t element, int64_t count, const char* source, char* master,
+  // `count` elements of buffer row `row` from column `col`; the outputs are at scratch.out.
+  static uint64_t RunRow(const PrepareJob& job, int64_t row, int64_t col, int64_t count,
                          const PrepareScratch& scratch) {
     const int64_t bytes = BytesOf(job.storage);
+    const uint64_t element = FirstElement(job, row) + static_cast<uint64_t>(col);
+    const char* source = job.coded ? nullptr : job.source + row * job.source_row_stride + col * bytes;
+    char* master = job.master != nullptr ? job.master + row * job.master_row_stride + col * bytes : nullptr;
+    alignas(64) float decoded[kTile];
     uint64_t saturated = 0;
     for (int64_t done = 0; done < count;) {
       const uint64_t tile = (element + static_cast<uint64_t>(done)) / kTile;
       const int first = static_cast<int>((element + static_cast<uint64_t>(done)) % kTile);
       const int n = static_cast<int>(count - done < kTile - first ? count - done : kTile - first);
+      if (job.coded) CodecTiles<V>::DecodeTile(job.codes, row, job.wire_col + col + done, n, decoded);
+      const char* from = job.coded ? reinterpret_cast<const char*>(decoded) : source + done * bytes;
       if (n == kTile) {
         for (int32_t b = 0; b < job.branch_count; ++b) {
           scratch.target[b] = scratch.out[b] + done * BytesOf(job.branches[b].dtype);
         }
-        const char* next = source + (done + kTile) * bytes;
-        if (source == master) {
-          PrefetchToWrite(next, kTile * bytes);
-        } else {
-          for (int64_t line = 0; line < kTile * bytes; line += 64) __builtin_prefetch(next + line);
-        }
+        PrefetchTile(job, row, col + done + kTile, source != nullptr && source == master);
         for (int32_t b = 0; b < job.branch_count; ++b) {
           const int64_t size = kTile * BytesOf(job.branches[b].dtype);
           PrefetchToWrite(scratch.target[b] + size, size);
         }
-        saturated += RunTile(job, tile, source + done * bytes, master != nullptr ? master + done * bytes : nullptr,
-                             scratch, 0, kTile);
+        saturated += RunTile(job, tile, from, master != nullptr ? master + done * bytes : nullptr, scratch, 0, kTile);
       } else {
         alignas(64) char stage[kTile * sizeof(float)] = {};
-        std::memcpy(stage + first * bytes, source + done * bytes, static_cast<size_t>(n * bytes));
+        std::memcpy(stage + first * bytes, from, static_cast<size_t>(n * bytes));
         for (int32_t b = 0; b < job.branch_count; ++b) {
           scratch.target[b] = reinterpret_cast<char*>(scratch.stage + b * kTile);
         }
@@ -197,20 +192,27 @@ struct PrepareTiles {
     return saturated;
   }
 
+  // Asks for the lines of a source's tile that begins at buffer column `col`.
+  static ZO2_HD void PrefetchTile(const PrepareJob& job, int64_t row, int64_t col, bool to_write) {
+    const int64_t bits = job.coded ? BitsPerValue(job.codes.wire) : 8 * BytesOf(job.storage);
+    const char* codes = reinterpret_cast<const char*>(job.codes.codes);
+    const char* tile = job.coded ? codes + row * job.codes.row_bytes + (job.wire_col + col) * bits / 8
+                                 : job.source + row * job.source_row_stride + col * bits / 8;
+    if (to_write) return PrefetchToWrite(tile, kTile * bits / 8);
+    for (int64_t line = 0; line < kTile * bits / 8; line += 64) __builtin_prefetch(tile + line);
+  }
+
   // Elements [begin, end) of the rectangle in its row-major order.
   static uint64_t RunRange(const PrepareJob& job, int64_t begin, int64_t end, const PrepareScratch& scratch) {
     uint64_t saturated = 0;
     while (begin < end) {
       const int64_t row = begin / job.width, col = begin % job.width;
       const int64_t n = end - begin < job.width - col ? end - begin : job.width - col;
-      const int64_t offset = col * BytesOf(job.storage);
       for (int32_t b = 0; b < job.branch_count; ++b) {
         const BranchJob& branch = job.branches[b];
         scratch.out[b] = branch.data + row * branch.row_stride + col * BytesOf(branch.dtype);
       }
-      saturated += RunRow(job, FirstElement(job, row) + static_cast<uint64_t>(col), n,
-                          job.source + row * job.source_row_stride + offset,
-                          job.master != nullptr ? job.master + row * job.master_row_stride + offset : nullptr, scratch);
+      saturated += RunRow(job, row, col, n, scratch);
       begin += n;
     }
     return saturated;

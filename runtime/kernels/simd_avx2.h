@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C as a policy for noise_tiles.h and prepare_tiles.h. Include only from *_avx2.cc.
+// AVX2 with FMA and F16C as a policy for noise_tiles.h, codec_tiles.h and prepare_tiles.h. Include only from *_avx2.cc.
 #ifndef ZO2_RUNTIME_KERNELS_SIMD_AVX2_H_
 #define ZO2_RUNTIME_KERNELS_SIMD_AVX2_H_
 
@@ -26,6 +26,28 @@ struct Avx2 {
     const I packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0xD8);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
   }
+  static ZO2_HD I LoadU8(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ZO2_HD I LoadI8(const uint8_t* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ZO2_HD void StoreU8(uint8_t* p, I v) {  // the low 8 bits of each lane
+    const I low = _mm256_shuffle_epi8(v, _mm256_set1_epi32(0x0C080400));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p),
+                     _mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+  }
+  // Signed halves of bytes, the low half first: byte b of a 64-bit lane becomes b in its low word and b >> 4 in its high
+  // one; then all but 4 bits are shifted out. And back.
+  static ZO2_HD I LoadNibbles(const uint8_t* p) {
+    const I b = _mm256_cvtepu8_epi64(_mm_loadu_si32(p));
+    return _mm256_srai_epi32(_mm256_slli_epi32(Or(b, _mm256_slli_epi64(b, 28)), 28), 28);
+  }
+  static ZO2_HD void StoreNibbles(uint8_t* p, I v) {
+    const I n = And(v, SetWord(0xF)), b = Or(n, _mm256_srli_epi64(n, 28));
+    const I low = _mm256_shuffle_epi8(b, _mm256_set1_epi32(0x0800));
+    _mm_storeu_si32(p, _mm_unpacklo_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+  }
 
   // ---- floats ----
   static ZO2_HD F Set(float a) { return _mm256_set1_ps(a); }
@@ -34,6 +56,10 @@ struct Avx2 {
   static ZO2_HD F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static ZO2_HD F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static ZO2_HD F Sqrt(F a) { return _mm256_sqrt_ps(a); }
+  static ZO2_HD F Div(F a, F b) { return _mm256_div_ps(a, b); }
+  static ZO2_HD F Clamp(F a, float largest) {
+    return _mm256_min_ps(_mm256_max_ps(a, Set(-largest)), Set(largest));
+  }
 
   // ---- words ----
   static ZO2_HD I SetWord(uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
@@ -44,9 +70,21 @@ struct Avx2 {
   static ZO2_HD I Xor(I a, I b) { return _mm256_xor_si256(a, b); }
   static ZO2_HD I Xor3(I a, I b, I c) { return Xor(Xor(a, b), c); }
   static ZO2_HD I Min(I a, I b) { return _mm256_min_epu32(a, b); }
+  static ZO2_HD I Max(I a, I b) { return _mm256_max_epu32(a, b); }
+  static ZO2_HD uint32_t Largest(I a) {  // of all lanes
+    __m128i m = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xB1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(m));
+  }
+  static ZO2_HD I LaneNumbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
   template <int kBits>
   static ZO2_HD I ShiftRight(I a) {
     return _mm256_srli_epi32(a, kBits);
+  }
+  template <int kBits>
+  static ZO2_HD I ShiftLeft(I a) {
+    return _mm256_slli_epi32(a, kBits);
   }
   // Bit l: lane l of a is the greater, as signed words; callers stay below 2^31.
   static ZO2_HD uint32_t GreaterMask(I a, I b) {

@@ -1,4 +1,4 @@
-// AVX-512 (F, BW, VL, DQ) as a policy for noise_tiles.h and prepare_tiles.h. Include only from *_avx512.cc.
+// AVX-512 (F, BW, VL, DQ) as a policy for noise_tiles.h, codec_tiles.h and prepare_tiles.h. Include only from *_avx512.cc.
 #ifndef ZO2_RUNTIME_KERNELS_SIMD_AVX512_H_
 #define ZO2_RUNTIME_KERNELS_SIMD_AVX512_H_
 
@@ -30,6 +30,25 @@ struct Avx512 {
   static ZO2_HD void StoreU16(uint16_t* p, I v) {  // the low 16 bits of each lane
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
   }
+  static ZO2_HD I LoadU8(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ZO2_HD I LoadI8(const uint8_t* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static ZO2_HD void StoreU8(uint8_t* p, I v) {  // the low 8 bits of each lane
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+  // Signed halves of bytes, the low half first: byte b of a 64-bit lane becomes b in its low word and b >> 4 in its high
+  // one; then all but 4 bits are shifted out. And back.
+  static ZO2_HD I LoadNibbles(const uint8_t* p) {
+    const I b = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    return _mm512_srai_epi32(_mm512_slli_epi32(Or(b, _mm512_slli_epi64(b, 28)), 28), 28);
+  }
+  static ZO2_HD void StoreNibbles(uint8_t* p, I v) {
+    const I n = And(v, SetWord(0xF)), b = Or(n, _mm512_srli_epi64(n, 28));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm512_cvtepi64_epi8(b));
+  }
 
   // ---- floats ----
   static ZO2_HD F Set(float a) { return _mm512_set1_ps(a); }
@@ -38,6 +57,10 @@ struct Avx512 {
   static ZO2_HD F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static ZO2_HD F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static ZO2_HD F Sqrt(F a) { return _mm512_sqrt_ps(a); }
+  static ZO2_HD F Div(F a, F b) { return _mm512_div_ps(a, b); }
+  static ZO2_HD F Clamp(F a, float largest) {
+    return _mm512_min_ps(_mm512_max_ps(a, Set(-largest)), Set(largest));
+  }
 
   // ---- words ----
   static ZO2_HD I SetWord(uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
@@ -48,9 +71,16 @@ struct Avx512 {
   static ZO2_HD I Xor(I a, I b) { return _mm512_xor_si512(a, b); }
   static ZO2_HD I Xor3(I a, I b, I c) { return _mm512_ternarylogic_epi32(a, b, c, 0x96); }
   static ZO2_HD I Min(I a, I b) { return _mm512_min_epu32(a, b); }
+  static ZO2_HD I Max(I a, I b) { return _mm512_max_epu32(a, b); }
+  static ZO2_HD uint32_t Largest(I a) { return _mm512_reduce_max_epu32(a); }  // of all lanes
+  static ZO2_HD I LaneNumbers() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
   template <int kBits>
   static ZO2_HD I ShiftRight(I a) {
     return _mm512_srli_epi32(a, kBits);
+  }
+  template <int kBits>
+  static ZO2_HD I ShiftLeft(I a) {
+    return _mm512_slli_epi32(a, kBits);
   }
   // Bit l: lane l of a is the greater, as unsigned words.
   static ZO2_HD uint32_t GreaterMask(I a, I b) { return _mm512_cmpgt_epu32_mask(a, b); }

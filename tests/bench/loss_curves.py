@@ -3,7 +3,7 @@
     loss_curves.py [--model minilm|opt-125m] [--steps 2000] [--seeds 3] [--runs fp32,bf16,fp16,pytorch] [--work DIR]
                    [--svg FILE]
 
-minilm: the demo's model and data (needs `make demo`'s demo-out/), 32 x 24 tokens, lr 1e-4 falling linearly.
+minilm: the demo's model and data (needs `make demo`'s demo-out/), 32 x 24 tokens, lr 2.5e-5 falling linearly.
 opt-125m: an OPT-125M-shaped decoder from its random state on the demo's texts end to end, 4 x 64 tokens, lr 1e-5.
 Runs that are finished in DIR (demo-out/curves) are not made again, so hours of runs may be spread over days; the plot and the
 table are of all that are there. A point is the loss on the same held-out batches.
@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get('ZO2_BUILD', os.path.join(ROOT, 'build'))
 sys.path[:0] = [HERE, os.path.join(ROOT, 'examples', 'demo')]
 COLOURS = {'pytorch': '#777777', 'fp32': '#1f5fbf', 'bf16': '#d9822b', 'fp16': '#2e8b57'}
-LR = {'minilm': 1e-4, 'opt-125m': 1e-5}
+LR = {'minilm': 2.5e-5, 'opt-125m': 1e-5}
 
 
 def text_as_tokens(work):

@@ -40,6 +40,7 @@ CONFIGURATIONS = [
     Configuration('grouped', ('--tile', '1500', '--storage', 'fp16', '--rounding', 'nearest', '--q', 2), {'batch': 2}),
     Configuration('lm', ('--tile', '2KiB', '--compute', 'bf16'), {'batch': 2}),
     Configuration('classifier', ('--tile', '700', '--compute', 'bf16', '--storage', 'bf16'), {'batch': 3}),
+    Configuration('lm', ('--tile', '2KiB', '--train', 'bias', '--wire', 'int4'), {'batch': 2}),
     Configuration('opt-wide-sdpa-dynamo', (), {}, exported=True),
     Configuration('llama-eager-legacy', ('--tile', '8KiB', '--q', 2), {}, exported=True),
     Configuration('bert-cls-sdpa-legacy', ('--tile', '6000', '--micro', 2), {}, exported=True),

@@ -163,7 +163,7 @@ def named(jobs):
     """Those whose name contains an argument of the command line; all without arguments."""
     chosen = [j for j in jobs if not sys.argv[1:] or any(a in str(j) for a in sys.argv[1:])]
     if sys.argv[1:] and not chosen:
-        print('nothing here is called', *sys.argv[1:])
+        sys.exit('nothing here is called ' + ' '.join(sys.argv[1:]))
     return chosen
 
 

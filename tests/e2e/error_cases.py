@@ -170,7 +170,18 @@ def usage_cases():
     for text in ('fast', '0GB/s', '-1GB/s'):
         yield Case(f'--link-up {text}', compile_(f'--link-up={text}'), INVALID, (text,))
     yield Case('budget too small', compile_('--budget', '2KiB', '-o', 'new.plan'), INFEASIBLE,
-               ('device memory', 'more than the budget of 2.00 KiB', 'smallest budget that works is'))
+               ('device memory', 'more than the budget of 2.00 KiB', 'smallest budget that works is', 'most of it'))
+
+    def refused(_):
+        report = json.load(open('new.json'))
+        assert report['feasible'] is False and report['infeasible']['smallest_budget'] > 2048, report
+
+    yield Case('budget too small, with a report', compile_('--budget', '2KiB', '-o', 'new.plan', '--report', 'new.json'),
+               INFEASIBLE, ('smallest budget that works is',), leaves=('new.json',), check=refused)
+    yield Case('budget too small, report in no folder', compile_('--budget', '2KiB', '--report', 'nowhere/r.json'), INVALID,
+               ('nowhere/r.json',))
+    for spec in ('speed=2x', 'link', 'link=fast', 'link=0x', 'budget=-90TiB', 'budget=4GB/s', 'compute=1GB/s', 'link=2x,,noise=2x'):
+        yield Case(f'--what-if {spec}', compile_('--what-if', spec, '-o', 'new.plan'), INVALID, ('--what-if',))
     yield Case('budget too small for what fits anyhow', compile_('--budget', '8KiB', '--strategy', 'resident'),
                INFEASIBLE, ('device memory', 'other decisions'))
     yield Case('host budget too small', compile_('--host-budget', '1KiB', '--resident', 'none'), INFEASIBLE,
@@ -220,6 +231,14 @@ def plan_file_cases():
     yield Case('JSON plan of another version', runs('train', 'good.json', *TRAIN[2:]), INVALID, ('good.json', '99'),
                edit_json('good.json', lambda s: s.update(version=99)))
     yield Case('unknown weight', plan('inspect', 'good.plan', '--weight', 'net.9'), INVALID, ('net.9',))
+    yield Case('one weight as a picture', plan('inspect', 'good.plan', '--weight', 'net.1.weight', '--format', 'html'), INVALID,
+               ('--weight', 'html'))
+    for command in ('inspect', 'compare', 'sweep'):
+        yield Case(f'{command}: unknown format', plan(command, 'good.plan', 'good.plan', '--format', 'pdf'), INVALID, ('pdf',))
+    for flags, says in ((('--budget', '3GiB'), '1GiB..24GiB'), (('--budget', '3GiB..1GiB'), '3GiB..1GiB'),
+                        (('--budget', '1MiB..2MiB', '--points', '1'), '--points'),
+                        (('--budget', '1MiB..2MiB', '-o', 'nowhere/s.html'), 'nowhere/s.html')):
+        yield Case(f'sweep {" ".join(flags)}', plan('sweep', *REGRESSOR[1:-1], *flags), INVALID, (says,))
 
     def first_edge_moved(s):
         edges = program(s)['edges']

@@ -3,6 +3,7 @@ Runtime.
 
 follow() lets the product train some steps; then, step by step from the base weights, the judge
   * rounds the base weights to their storage dtype (to nearest),
+  * makes codes of the tiles that the plan codes, and applies to decoded values what is pending (tests/tools/zo_wire.py),
   * evaluates the model at theta +- eps z in ONNX Runtime: each loss within a tolerance of the product's,
   * checks g = (l+ - l-) / 2 eps and the learning rate to the bit,
   * applies the product's own g in numpy, rounding as the plan says; in the end every weight must have the product's bits,
@@ -11,7 +12,7 @@ import dataclasses, json, os, struct
 import numpy as np
 from safetensors.numpy import load_file
 from common import *
-import zo_noise
+import zo_noise, zo_wire
 
 # Relative, of a loss: of any, and of half of them. Products of bf16 operands add the same numbers in another order; now
 # and then the last bit of a sum moves an activation across a rounding boundary of bf16, and so by 2^-8 of itself. Most
@@ -38,6 +39,7 @@ class Case:
     as_is: bool = False  # their file has that type already, and says so
     compute: str = 'fp32'
     rounding: str = 'stochastic'
+    wire: tuple = ()  # formats that the plan must have coded tiles of
 
     def __str__(self):
         return f'{self.model}: {self.title}'
@@ -102,6 +104,10 @@ def follow(case, model, folder):
     assert not wrong, f'weights are stored in another dtype than asked for: {wrong}'
     theta = {name: rounded(base[p], storage[name]) for name, p in parameter.items()}
     start = dict(theta)
+    run(PLAN, 'inspect', plan, '--format', 'json', '-o', plan + '.json')
+    wires, history = zo_wire.Wires(json.load(open(plan + '.json'))), []
+    assert set(case.wire) <= wires.formats, f'the plan codes tiles as {sorted(wires.formats)}'
+    wires.encode(theta)
     ids = zo_noise.tensor_ids(theta)
     trained = [n for n in theta if case.trained in n]
     forward = Forward(model, compute=case.compute)
@@ -116,16 +122,19 @@ def follow(case, model, folder):
         z = [{n: zo_noise.noise(case.kind, case.seed, ids[n], t * case.samples + i, theta[n].shape)
               for n in trained}
              for i in range(case.samples)]
+        seen = wires.values(theta, t, history)
         for i in range(case.samples):
             for sign, got in ((1, plus[i]), (-1, minus[i])):
                 at = {
                     parameter[n]: zo_noise.perturbed(v, z[i][n], sign * EPS) if n in z[i] else v
-                    for n, v in theta.items()
+                    for n, v in seen.items()
                 }
                 want = forward.loss(at, inputs)
                 deviations.append(abs(got - want) / abs(want))
                 assert deviations[-1] < tolerance, f'step {t} sample {i}: loss {got}, the judge says {want}'
             assert slope[i] == (plus[i] - minus[i]) / (2 * EPS), (t, i, slope[i])
+        wires.encode(theta, t)
+        history.append((z, slope, step['lr'], {n: case.decay if decays(n) else 0.0 for n in trained}))
         for n in trained:
             new = zo_noise.updated(theta[n], [zi[n] for zi in z], slope, step['lr'], case.decay if decays(n) else 0.0)
             theta[n] = zo_noise.store(new, storage[n], case.rounding, case.seed, ids[n], step['step'])
@@ -137,6 +146,7 @@ def follow(case, model, folder):
     assert sorted(changed) == sorted(trained), set(changed) ^ set(trained)
     if model.made:
         said = evaluation(plan, model.data, metric, '--weights', tuned)
-        want = forward.loss({parameter[n]: v for n, v in theta.items()}, data)
+        wires.encode(theta)
+        want = forward.loss({parameter[n]: v for n, v in wires.values(theta, 0, [], evaluation=True).items()}, data)
         assert abs(said['loss'] - want) < tolerance * abs(want), (said, want)
     return f'{str(case):95s} l {worst:.1e}, median {middle:.1e}  {len(trained)} weights to the bit', worst

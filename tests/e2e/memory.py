@@ -37,6 +37,12 @@ def cases(model):
     for title, flags in (('bf16', ('--storage', 'bf16')), ('computed in bf16', ('--compute', 'bf16'))):
         yield Case(model, f'{title}, resident', (*small, *flags, '--strategy', 'resident'), model.bind)
         yield Case(model, f'{title}, stream', (*small, *flags, '--strategy', 'stream'), model.bind)
+    coded = (*small, '--wire', 'int4')
+    for title, flags in (('host update', ('--wire-update', 'host', '--resident', 'none')),
+                         ('refresh', ('--wire-update', 'refresh', '--refresh-every', 3, '--resident', 'none')),
+                         ('frozen, stream', ('--train', 'bias|norm', '--strategy', 'stream')),
+                         ('frozen, resident', ('--train', 'bias|norm', '--strategy', 'resident'))):
+        yield Case(model, f'codes, {title}', (*coded, *flags), model.bind)
     yield Case(model, 'K=3', (*small, '--resident', 'none', '--slots', 4, '--writeback-every', 3), model.bind)
 
 

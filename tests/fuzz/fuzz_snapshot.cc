@@ -63,7 +63,7 @@ int FuzzSnapshot(const uint8_t* data, size_t size) {
   journal.snapshots = {{kStep, 0, SaidDigest(file.path())}};
   const MemoryLimit limit(kAllowance, size);
   std::vector<std::string> notes;
-  const std::optional<Snapshot> snapshot = NewestSnapshot(journal, schedule, kStep, 1, &notes);
+  const std::optional<Snapshot> snapshot = NewestSnapshot(journal, schedule, kStep, 1, /*codes=*/true, &notes);
   Require(snapshot.has_value() == notes.empty(), "a snapshot that does not count, without a note");
   if (!snapshot) return 0;
   ++TotalCounts().accepted;

@@ -165,6 +165,10 @@ void Plans() {
   o.reshape = true;
   o.evaluate = false;
   write("micro_reshape", o, false);
+  o = {};
+  o.freeze_first = true;
+  o.first = tiny::Keep::kFrozenCodes, o.second = tiny::Keep::kHostUpdate;
+  write("codes", o, false);
 }
 
 }  // namespace

@@ -149,12 +149,12 @@ def files():
     yield 'journal', 'snapshots', journal(journal_header(1), [snapshot] * (N // 88))
     yield 'journal', 'samples', journal(journal_header(1 << 20), [b'\1\1\0\0' + bytes(8)])
     yield 'journal', 'keys_more', journal(keyed('"%d":0', journal_header(1)[:-1].decode() + ',', '}'))
-    version = 1
+    version = 2
     for place in ('programs', 'values', 'nodes', 'buffers', 'tiles', 'weights'):
         yield 'plan', place, ('{"version":%d,"%s":[' % (version, place)).encode() + b'{},' * (N // 3) + b'{}]}'
     for number in range(1, 24):  # whatever the fields of a schedule are: empty messages, two bytes each
-        yield 'plan', f'empty_{number}', plan(b'\x08\2' + field(number, b'') * (N // 3), version)
-    lane = '{"version":1,"programs":[{"lanes":[{"instructions":['
+        yield 'plan', f'empty_{number}', plan(b'\x08\4' + field(number, b'') * (N // 3), version)
+    lane = '{"version":2,"programs":[{"lanes":[{"instructions":['
     yield 'plan', 'instructions', keyed('{"seq":%d}', lane, ']}]}]}')
     yield 'plan', 'operands', repeat('{}', lane + '{"operands":[', ']}]}]}]}', ',')
     for tokens, name in (('0', 'ids'), ('[]', 'lists'), ('[0]', 'examples')):

@@ -16,7 +16,8 @@ bool SeenByHost(const Schedule& s, const Instruction& i) {
   if (i.kind == InstrKind::kGradient) return true;
   if (i.kind != InstrKind::kCopy || i.operands[1].buffer < 0) return false;
   const Buffer& to = s.buffers[U(i.operands[1].buffer)];
-  return s.arenas[U(to.arena)].tier == Tier::kHost && to.kind != BufferKind::kMaster;
+  return s.arenas[U(to.arena)].tier == Tier::kHost && to.kind != BufferKind::kMaster &&
+         to.kind != BufferKind::kCodes;
 }
 
 struct Node {
@@ -24,6 +25,7 @@ struct Node {
   int64_t iteration;
   int64_t seq;
   size_t lane;
+  bool seen;  // by the host
   std::vector<Range> ranges;
   Blocks reads, writes;
   NodeSet before;  // must have run
@@ -44,7 +46,7 @@ class Unrolled {
         last_at[l].emplace_back();
         for (const Instruction& i : p.lanes[l].instructions) {
           if (RunsAt(p, i, t) && nodes.size() < kMaxNodes) {
-            Node node{&i, t, i.seq, l, machine.Footprint(i, t), {}, {}, {}, {}};
+            Node node{&i, t, i.seq, l, SeenByHost(s, i), machine.Footprint(i, t), {}, {}, {}, {}};
             inside = inside && machine.Inside(node.ranges);
             for (const Range& r : node.ranges)
               for (uint64_t b = r.begin / 64;
@@ -144,7 +146,7 @@ class Explorer {
     done->set(U(n));
     if (node.instruction->seconds == 0) return true;
     const auto it = right_.reads.find({node.iteration, node.instruction->seconds});
-    if (it != right_.reads.end() && it->second == read) return true;
+    if (it == right_.reads.end() ? !node.seen : it->second == read) return true;
     verdict_.harmful = true;
     verdict_.why = "the " + std::string(Name(node.instruction->kind)) + " with seq " +
                    std::to_string(node.instruction->seq) + " of iteration " + std::to_string(node.iteration) +
@@ -222,17 +224,19 @@ Memory InitialMemory(const Schedule& s) {
   };
   for (const Tile& tile : s.tiles) {
     for (const Segment& g : tile.segments) {
-      const uint64_t begin = s.buffers[U(tile.master)].offset + g.offset;
-      std::vector<uint64_t>& arena = m[U(s.buffers[U(tile.master)].arena)];
-      const int64_t width = g.col_end - g.col_begin,
-                    size = SizeOf(s.weights[U(g.weight)].components[0].storage);
-      for (int64_t n = 0; n < g.elements(); ++n) {
-        const int64_t element =
-            (g.row_begin + n / width) * s.weights[U(g.weight)].cols() + g.col_begin + n % width;
-        for (int64_t k = 0; k < size; ++k)
-          if (begin + U(n * size + k) < arena.size())
-            arena[begin + U(n * size + k)] = Mix(Loaded(g.weight, element), U(k));
-      }
+      const Component& component = s.weights[U(g.weight)].components[0];
+      std::vector<uint64_t> loaded;
+      for (int64_t n = 0; n < g.elements(); ++n)
+        for (int64_t k = 0; k < SizeOf(component.storage); ++k)
+          loaded.push_back(Loaded(g.weight, Element(s, g, n), k));
+      const auto put = [&](BufferId id, uint64_t offset, const std::vector<uint64_t>& symbols) {
+        if (id < 0) return;
+        std::vector<uint64_t>& arena = m[U(s.buffers[U(id)].arena)];
+        const uint64_t begin = s.buffers[U(id)].offset + offset;
+        for (size_t k = 0; k < symbols.size() && begin + k < arena.size(); ++k) arena[begin + k] = symbols[k];
+      };
+      put(tile.master, g.offset, loaded);
+      if (tile.codes >= 0) put(tile.codes, g.wire_offset, Encode(component, g, loaded));
     }
   }
   for (size_t v = 0; v < s.values.size(); ++v)
@@ -259,11 +263,14 @@ bool RunSerially(const Schedule& s, const Program& p, const Setting& setting, Me
   return true;
 }
 
-std::vector<int64_t> VersionsAfter(const Schedule& s, const Program& train, const Setting& setting) {
+Versions VersionsAfter(const Schedule& s, const Program& train, const Setting& setting) {
   const Machine machine(s, train, setting);
-  std::vector<int64_t> versions;
-  for (size_t t = 0; t < s.tiles.size(); ++t)
-    versions.push_back(machine.Version(static_cast<TileId>(t), setting.first + setting.iterations));
+  const int64_t end = setting.first + setting.iterations;
+  Versions versions;
+  for (size_t t = 0; t < s.tiles.size(); ++t) {
+    versions.masters.push_back(machine.Version(static_cast<TileId>(t), end));
+    versions.codes.push_back(machine.CodeVersion(static_cast<TileId>(t), end));
+  }
   return versions;
 }
 

@@ -3,8 +3,9 @@
 // Memory holds one symbol a byte. What an instruction writes are symbols made (by hashing) from what it is
 // and from all it read, so two runs that end with equal symbols did the same computation on the same data.
 // The trace of a run is what every instruction of every iteration read, and what masters and the host have at
-// its end. A trace that lacks an instruction (an upload of bytes that are there already) is still the right
-// one if everything else reads and leaves the same, unless the host misses something.
+// its end. A trace that lacks an instruction (an upload of bytes that are there already), or has another one
+// run more often, is still the right one if everything else reads and leaves the same, unless the host misses
+// something or sees more.
 //
 // Shares no code with the verifier or the planner; goes by schedule.h alone.
 #ifndef ZO2_TESTS_PROPERTY_INTERPRETER_H_
@@ -31,15 +32,15 @@ struct Trace {
   std::vector<uint64_t> left;  // hashes of masters and of what the host sees of the last iteration
 };
 
-// Masters as loaded, constants; nothing else.
+// Masters and codes as loaded, constants; nothing else.
 Memory InitialMemory(const Schedule& schedule);
 
 // One run in the serial order. False: it left an arena.
 bool RunSerially(const Schedule& schedule, const Program& program, const Setting& setting, Memory* memory,
                  Trace* trace);
 
-// The step each master is current through after a run of train.
-std::vector<int64_t> VersionsAfter(const Schedule& schedule, const Program& train, const Setting& setting);
+// What masters and codes are current through after a run of train.
+Versions VersionsAfter(const Schedule& schedule, const Program& train, const Setting& setting);
 
 struct Verdict {
   bool harmful = false;

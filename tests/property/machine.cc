@@ -1,20 +1,27 @@
 #include "tests/property/machine.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace zo2::symbolic {
-
 namespace {
 
-// Number of element n of a segment in its weight.
+// One element's bytes, or its decoded value, after an update: which depends on which element of which weight
+// it is.
+uint64_t Updated(uint64_t symbol, uint64_t record, const Segment& g, int64_t element) {
+  return Hash("updated", symbol, record, g.weight, element);
+}
+
+}  // namespace
+
 int64_t Element(const Schedule& s, const Segment& g, int64_t n) {
   const int64_t width = g.col_end - g.col_begin;
   return (g.row_begin + n / width) * s.weights[U(g.weight)].cols() + g.col_begin + n % width;
 }
 
-}  // namespace
-
-uint64_t Loaded(int32_t weight, int64_t element) { return Hash("weight", weight, element); }
+uint64_t Loaded(int32_t weight, int64_t element, int64_t k) {
+  return Mix(Hash("weight", weight, element), U(k));
+}
 
 Machine::Machine(const Schedule& schedule, const Program& program, const Setting& setting)
     : s_(schedule), p_(program), set_(setting) {
@@ -26,13 +33,27 @@ Machine::Machine(const Schedule& schedule, const Program& program, const Setting
 }
 
 int64_t Machine::Version(TileId tile, int64_t t) const {
+  const BufferId master = s_.tiles[U(tile)].master;
+  const auto writes = [&](const Instruction& in) {
+    if (in.kind == InstrKind::kHostUpdate) return in.operands[0].buffer == master;
+    return (in.kind == InstrKind::kCopy || in.kind == InstrKind::kPrepare) && in.operands[1].buffer == master;
+  };
   for (int64_t i = t - 1; i >= set_.first; --i)
     for (const Lane& lane : p_.lanes)
       for (const Instruction& in : lane.instructions)
-        if (in.tile == tile && (in.kind == InstrKind::kCopy || in.kind == InstrKind::kPrepare) &&
-            in.operands[1].buffer == s_.tiles[U(tile)].master && RunsAt(p_, in, i))
+        if (in.tile == tile && writes(in) && RunsAt(p_, in, i)) return Step(i);
+  return set_.entry.masters.empty() ? set_.first : set_.entry.masters[U(tile)];
+}
+
+int64_t Machine::CodeVersion(TileId tile, int64_t t) const {
+  const BufferId codes = s_.tiles[U(tile)].codes;
+  for (int64_t i = t - 1; i >= set_.first; --i)
+    for (const Lane& lane : p_.lanes)
+      for (const Instruction& in : lane.instructions)
+        if (in.kind == InstrKind::kHostUpdate && in.tile == tile && in.operands[2].buffer == codes &&
+            RunsAt(p_, in, i))
           return Step(i);
-  return set_.entry.empty() ? set_.first : set_.entry[U(tile)];
+  return set_.entry.codes.empty() ? set_.first : set_.entry.codes[U(tile)];
 }
 
 // First byte of an operand's or buffer's copy.
@@ -67,15 +88,19 @@ std::vector<Range> Machine::View(const Operand& o, int64_t t, bool write) const 
   }
 }
 
-// A prepare finds a tile's segments from the first byte of its operands.
-Range Machine::Piece(const Operand& o, const Segment& g, Form form, int64_t t) const {
+// Prepares and host updates find a tile's segments from the first byte of their operands.
+Range Machine::Piece(const Operand& o, const Segment& g, Form form, int64_t t, bool write) const {
   const Component& c = s_.weights[U(g.weight)].components[0];
-  const bool master = form == Form::kMaster || s_.buffers[U(o.buffer)].kind == BufferKind::kMaster;
-  const uint64_t offset = form == Form::kBranch ? g.branch_offset : master ? g.offset : g.wire_offset;
+  const uint64_t offset = form == Form::kBranch  ? g.branch_offset
+                          : form == Form::kCodes ? g.wire_offset
+                                                 : g.offset;
   const uint64_t begin = Address(o.buffer, o.offset + offset, t);
-  const int64_t size = SizeOf(form == Form::kBranch ? c.compute : c.storage);
-  return {ArenaOf(o.buffer), begin, begin + static_cast<uint64_t>(g.elements() * size),
-          form != Form::kSource};
+  const auto n = static_cast<uint64_t>(g.elements());
+  const uint64_t bytes = form == Form::kBranch ? n * static_cast<uint64_t>(SizeOf(c.compute))
+                         : form == Form::kCodes
+                             ? WireBytes(c.wire, g.row_end - g.row_begin, g.col_end - g.col_begin)
+                             : n * static_cast<uint64_t>(SizeOf(c.storage));
+  return {ArenaOf(o.buffer), begin, begin + bytes, write};
 }
 
 bool Machine::Accumulates(const Instruction& i) const {
@@ -83,36 +108,43 @@ bool Machine::Accumulates(const Instruction& i) const {
   return op == Op::kCausalLmLoss || op == Op::kEmbedding;
 }
 
-// The ring of records that pending updates come from.
+// The ring of records that a device's pending updates come from.
 BufferId Machine::Records() const {
   const Program* train = s_.Find(Purpose::kTrain);
   return train == nullptr ? -1 : train->record;
 }
 
+std::vector<Range> Machine::Pending(const Instruction& i, int64_t t) const {
+  std::vector<Range> records;
+  const BufferId ring = i.kind == InstrKind::kHostUpdate ? i.operands[1].buffer : Records();
+  if (ring < 0 || !s_.tiles[U(i.tile)].trainable || i.source_after_write) return records;
+  for (int64_t s = i.coded ? CodeVersion(i.tile, t) : Version(i.tile, t); s < Step(t); ++s) {
+    const uint64_t begin = Address(ring, 0, s);
+    records.push_back({ArenaOf(ring), begin, begin + s_.buffers[U(ring)].bytes, false});
+  }
+  return records;
+}
+
 std::vector<Range> Machine::Footprint(const Instruction& i, int64_t t) const {
   std::vector<Range> all;
-  if (i.kind != InstrKind::kPrepare) {
+  if (i.kind != InstrKind::kPrepare && i.kind != InstrKind::kHostUpdate) {
     for (const Operand& o : i.operands) {
       const std::vector<Range> more = View(o, t, o.access != AccessMode::kRead);
       all.insert(all.end(), more.begin(), more.end());
     }
     return all;
   }
-  for (const Segment& g : s_.tiles[U(i.tile)].segments)
-    for (size_t k = 0; k < i.operands.size(); ++k)
-      if (k != 2 && i.operands[k].buffer >= 0)
-        all.push_back(Piece(i.operands[k], g,
-                            k == 0   ? Form::kSource
-                            : k == 1 ? Form::kMaster
-                                     : Form::kBranch,
-                            t));
-  if (Pending(i) && Records() >= 0) {
-    const Buffer& b = s_.buffers[U(Records())];
-    for (int64_t s = Version(i.tile, t); s < Step(t); ++s) {
-      const uint64_t begin = Address(Records(), 0, s);
-      all.push_back({U(b.arena), begin, begin + b.bytes, false});
-    }
+  const bool host = i.kind == InstrKind::kHostUpdate;
+  const auto add = [&](size_t k, const Segment& g, Form form, bool write) {
+    if (i.operands[k].buffer >= 0) all.push_back(Piece(i.operands[k], g, form, t, write));
+  };
+  for (const Segment& g : s_.tiles[U(i.tile)].segments) {
+    add(0, g, i.coded ? Form::kCodes : Form::kMaster, host);
+    add(host ? 2 : 1, g, host ? Form::kCodes : Form::kMaster, true);
+    for (size_t k = 3; k < i.operands.size(); ++k) add(k, g, Form::kBranch, true);
   }
+  const std::vector<Range> records = Pending(i, t);
+  all.insert(all.end(), records.begin(), records.end());
   return all;
 }
 
@@ -158,6 +190,8 @@ uint64_t Machine::Execute(const Instruction& i, int64_t t, Memory* m) const {
       return Copy(i, t, m);
     case InstrKind::kPrepare:
       return Prepare(i, t, m);
+    case InstrKind::kHostUpdate:
+      return HostUpdate(i, t, m);
     case InstrKind::kCall:
       return Call(i, t, m);
     case InstrKind::kGradient:
@@ -172,16 +206,34 @@ std::vector<uint64_t> Machine::Left(const Memory& m) const {
   const int64_t last = set_.first + set_.iterations - 1;
   // Wherever their tiles hold them; a sum does not mind the order.
   uint64_t weights = 0;
-  for (const Tile& tile : s_.tiles) {
+  const auto bytes_of = [&](BufferId id, const Segment& g, Form form, auto visit) {
+    Operand home;
+    home.buffer = id;
+    if (id < 0) return;
+    const Range r = Piece(home, g, form, 0, false);
+    for (uint64_t at = r.begin; at < r.end && at < m[r.arena].size(); ++at)
+      visit(static_cast<int64_t>(at - r.begin), m[r.arena][at]);
+  };
+  for (size_t t = 0; t < s_.tiles.size(); ++t) {
+    const Tile& tile = s_.tiles[t];
+    // What is left pending in a master is as good as applied while its records are there; a flush leaves
+    // nothing.
+    std::vector<uint64_t> updates;
+    Instruction all;
+    all.kind = InstrKind::kPrepare, all.tile = static_cast<TileId>(t);
+    if (p_.purpose != Purpose::kFlush)
+      for (const Range& r : Pending(all, last + 1)) updates.push_back(Digest(m, {r}, last));
     for (const Segment& g : tile.segments) {
-      Operand master;
-      master.buffer = tile.master;
-      const Range r = Piece(master, g, Form::kMaster, 0);
-      const int64_t size = SizeOf(s_.weights[U(g.weight)].components[0].storage);
-      for (uint64_t at = r.begin; at < r.end && at < m[r.arena].size(); ++at) {
-        const auto byte = static_cast<int64_t>(at - r.begin);
-        weights += Hash("left", g.weight, Element(s_, g, byte / size), byte % size, m[r.arena][at]);
-      }
+      const Component& component = s_.weights[U(g.weight)].components[0];
+      const int64_t size = SizeOf(component.storage);
+      bytes_of(tile.master, g, Form::kMaster, [&](int64_t byte, uint64_t symbol) {
+        for (const uint64_t u : updates)
+          if (component.trainable) symbol = Updated(symbol, u, g, Element(s_, g, byte / size));
+        weights += Hash("left", g.weight, Element(s_, g, byte / size), byte % size, symbol);
+      });
+      bytes_of(tile.codes, g, Form::kCodes, [&](int64_t byte, uint64_t symbol) {
+        weights += Hash("left in codes", g.weight, g.row_begin, g.col_begin, byte, symbol);
+      });
     }
   }
   left.push_back(weights);
@@ -204,7 +256,11 @@ std::vector<uint64_t> Machine::Left(const Memory& m) const {
 
 uint64_t Machine::Copy(const Instruction& i, int64_t t, Memory* m) const {
   const std::vector<Range> from = View(i.operands[0], t, false), to = View(i.operands[1], t, true);
-  const uint64_t read = Digest(*m, from, t);
+  uint64_t read = Digest(*m, from, t);
+  // A master that goes up may have any number of updates pending.
+  const Operand& target = i.operands[1];
+  if (i.tile >= 0 && !i.coded && target.buffer >= 0 && s_.buffers[U(target.buffer)].kind == BufferKind::kSlot)
+    read = Hash("upload");
   std::vector<uint64_t> symbols;
   for (const Range& r : from)
     for (uint64_t at = r.begin; at < r.end; ++at) symbols.push_back(Symbol(*m, r.arena, at, t));
@@ -214,34 +270,32 @@ uint64_t Machine::Copy(const Instruction& i, int64_t t, Memory* m) const {
   return read;
 }
 
-// Element by element: the update and the noise of an element depend on which one of which weight it is.
+// Element by element: the update and the noise of an element depend on which one of which weight it is. What
+// it reads is what the weight is then: with how many updates pending it found the master is its own affair.
 uint64_t Machine::Prepare(const Instruction& i, int64_t t, Memory* m) const {
-  uint64_t read = Hash("prepare", i.tile), updates = 0;
-  if (Pending(i) && Records() >= 0) {
-    for (int64_t s = Version(i.tile, t); s < Step(t); ++s) {
-      const uint64_t begin = Address(Records(), 0, s), bytes = s_.buffers[U(Records())].bytes;
-      updates =
-          Hash("update", updates, s, Digest(*m, {{ArenaOf(Records()), begin, begin + bytes, false}}, t));
-    }
-  }
-  read = Mix(read, updates);
+  uint64_t read = Hash("prepare", i.tile);
+  std::vector<uint64_t> updates;
+  for (const Range& r : Pending(i, t)) updates.push_back(Digest(*m, {r}, t));
   if (i.operands[0].buffer < 0) return read;
   for (const Segment& g : s_.tiles[U(i.tile)].segments) {
     const Component& component = s_.weights[U(g.weight)].components[0];
-    const Range source = Piece(i.operands[0], g, Form::kSource, t);
-    read = Mix(read, Digest(*m, {source}, t));
+    const Range source = Piece(i.operands[0], g, i.coded ? Form::kCodes : Form::kMaster, t, false);
     std::vector<uint64_t> now;
     for (uint64_t at = source.begin; at < source.end; ++at) now.push_back(Symbol(*m, source.arena, at, t));
-    const auto size = U(SizeOf(component.storage)), wide = U(SizeOf(component.compute));
-    for (size_t k = 0; k < now.size() && updates != 0 && component.trainable; ++k)
-      now[k] = Hash("updated", now[k], updates, g.weight, Element(s_, g, static_cast<int64_t>(k / size)));
+    if (i.coded) now = Decode(component, g, now);
+    const auto size = i.coded ? 1 : U(SizeOf(component.storage)), wide = U(SizeOf(component.compute));
+    for (size_t k = 0; k < now.size() && component.trainable; ++k)
+      for (const uint64_t u : updates)
+        now[k] = Updated(now[k], u, g, Element(s_, g, static_cast<int64_t>(k / size)));
+    for (const uint64_t symbol : now) read = Mix(read, symbol);
     if (i.operands[1].buffer >= 0) {
-      const Range out = Piece(i.operands[1], g, Form::kMaster, t);
-      for (size_t k = 0; k < now.size(); ++k) (*m)[out.arena][out.begin + k] = now[k];
+      const Range out = Piece(i.operands[1], g, Form::kMaster, t, true);
+      for (size_t k = 0; k < std::min<size_t>(now.size(), out.end - out.begin); ++k)
+        (*m)[out.arena][out.begin + k] = now[k];
     }
     for (size_t b = 0; b < i.branches.size() && 3 + b < i.operands.size(); ++b) {
       if (i.operands[3 + b].buffer < 0) continue;
-      const Range out = Piece(i.operands[3 + b], g, Form::kBranch, t);
+      const Range out = Piece(i.operands[3 + b], g, Form::kBranch, t, true);
       for (size_t e = 0; e * size < now.size(); ++e) {
         uint64_t tag = Hash("theta", g.weight, Element(s_, g, static_cast<int64_t>(e)));
         for (size_t k = 0; k < size; ++k) tag = Mix(tag, now[e * size + k]);
@@ -254,6 +308,30 @@ uint64_t Machine::Prepare(const Instruction& i, int64_t t, Memory* m) const {
         for (size_t k = 0; k < wide; ++k) (*m)[out.arena][out.begin + e * wide + k] = Mix(tag, k);
       }
     }
+  }
+  return read;
+}
+
+uint64_t Machine::HostUpdate(const Instruction& i, int64_t t, Memory* m) const {
+  uint64_t read = Hash("host update", i.tile);
+  std::vector<uint64_t> updates;
+  for (const Range& r : Pending(i, t)) updates.push_back(Digest(*m, {r}, t));
+  if (i.operands[0].buffer < 0) return read;
+  for (const Segment& g : s_.tiles[U(i.tile)].segments) {
+    const Component& component = s_.weights[U(g.weight)].components[0];
+    const Range master = Piece(i.operands[0], g, Form::kMaster, t, true);
+    std::vector<uint64_t> now;
+    for (uint64_t at = master.begin; at < master.end; ++at) now.push_back(Symbol(*m, master.arena, at, t));
+    for (size_t k = 0; k < now.size() && component.trainable; ++k)
+      for (const uint64_t u : updates)
+        now[k] =
+            Updated(now[k], u, g, Element(s_, g, static_cast<int64_t>(k / U(SizeOf(component.storage)))));
+    for (const uint64_t symbol : now) read = Mix(read, symbol);
+    for (size_t k = 0; k < now.size(); ++k) (*m)[master.arena][master.begin + k] = now[k];
+    if (i.operands[2].buffer < 0) continue;
+    const Range out = Piece(i.operands[2], g, Form::kCodes, t, true);
+    const std::vector<uint64_t> codes = Encode(component, g, now);
+    for (size_t k = 0; k < codes.size(); ++k) (*m)[out.arena][out.begin + k] = codes[k];
   }
   return read;
 }

@@ -13,11 +13,16 @@ namespace zo2::symbolic {
 
 using Memory = std::vector<std::vector<uint64_t>>;  // per arena, per byte
 
+// Per tile: the step its master and its codes are current through.
+struct Versions {
+  std::vector<int64_t> masters, codes;
+};
+
 struct Setting {
   int64_t first = 0;  // first iteration
   int64_t iterations = 3;
   int64_t step = 0;            // of programs other than train
-  std::vector<int64_t> entry;  // per tile: the step its master is current through
+  Versions entry;              // empty: nothing is pending
 };
 
 inline uint64_t Mix(uint64_t h, uint64_t v) {
@@ -40,42 +45,52 @@ struct Range {
   bool write;
 };
 
-// What an element of a weight is at step 0.
-uint64_t Loaded(int32_t weight, int64_t element);
+// What byte k of an element of a weight is at step 0.
+uint64_t Loaded(int32_t weight, int64_t element, int64_t k);
+// Number of element n of a segment in its weight.
+int64_t Element(const Schedule& schedule, const Segment& segment, int64_t n);
+// The codes of a segment's stored bytes, and what they decode to, a symbol an element.
+std::vector<uint64_t> Encode(const Component& component, const Segment& segment,
+                             const std::vector<uint64_t>& stored);
+std::vector<uint64_t> Decode(const Component& component, const Segment& segment,
+                             const std::vector<uint64_t>& codes);
 
 class Machine {
  public:
   Machine(const Schedule& schedule, const Program& program, const Setting& setting);
 
-  // The step a tile's master is current through when iteration t begins.
+  // The step a tile's master, or its codes, are current through when iteration t begins.
   int64_t Version(TileId tile, int64_t t) const;
+  int64_t CodeVersion(TileId tile, int64_t t) const;
   // All bytes an instruction touches.
   std::vector<Range> Footprint(const Instruction& instruction, int64_t t) const;
   // They are within their arenas, and these within their budgets.
   bool Inside(const std::vector<Range>& ranges) const;
   // Runs it; the hash of all it read.
   uint64_t Execute(const Instruction& instruction, int64_t t, Memory* memory) const;
-  // Hashes of what the weights' elements are in their masters, and of what the host sees of the last
-  // iteration.
+  // Hashes of what the weights' elements are in their masters (but after a flush: with what is pending) and
+  // codes, and of what the host sees of the last iteration.
   std::vector<uint64_t> Left(const Memory& memory) const;
 
  private:
   // A segment's bytes in an operand of a prepare.
-  enum class Form { kSource, kMaster, kBranch };
+  enum class Form { kMaster, kCodes, kBranch };
 
   int64_t Step(int64_t t) const { return p_.purpose == Purpose::kTrain ? t : set_.step; }
   uint64_t Address(BufferId id, uint64_t offset, int64_t copy) const;
   size_t ArenaOf(BufferId id) const { return U(s_.buffers[U(id)].arena); }
   std::vector<Range> View(const Operand& o, int64_t t, bool write) const;
-  Range Piece(const Operand& o, const Segment& segment, Form form, int64_t t) const;
+  Range Piece(const Operand& o, const Segment& segment, Form form, int64_t t, bool write) const;
   bool Accumulates(const Instruction& i) const;
   BufferId Records() const;
-  bool Pending(const Instruction& i) const { return s_.tiles[U(i.tile)].trainable && !i.source_after_write; }
+  // The records of the updates that an instruction applies, in order.
+  std::vector<Range> Pending(const Instruction& i, int64_t t) const;
   uint64_t Symbol(const Memory& m, size_t arena, uint64_t at, int64_t t) const;
   uint64_t Digest(const Memory& m, const std::vector<Range>& ranges, int64_t t) const;
   static void Fill(Memory* m, const std::vector<Range>& ranges, uint64_t tag);
   uint64_t Copy(const Instruction& i, int64_t t, Memory* m) const;
   uint64_t Prepare(const Instruction& i, int64_t t, Memory* m) const;
+  uint64_t HostUpdate(const Instruction& i, int64_t t, Memory* m) const;
   uint64_t Call(const Instruction& i, int64_t t, Memory* m) const;
   uint64_t Gradient(const Instruction& i, int64_t t, Memory* m) const;
 

@@ -22,12 +22,12 @@ using symbolic::Setting;
 using symbolic::Trace;
 using symbolic::Verdict;
 
-// Numbers every instruction, see Trace.
+// Numbers every instruction, see Trace. Gradients are one: an iteration has one of them, on whichever lane.
 void Identify(Schedule* s) {
   double id = 1;
   for (Program& p : s->programs)
     for (Lane& lane : p.lanes)
-      for (Instruction& i : lane.instructions) i.seconds = id++;
+      for (Instruction& i : lane.instructions) i.seconds = i.kind == InstrKind::kGradient ? -1 : id++;
 }
 
 // One run of one program: of train from a fresh start, or of any program after a run of train.
@@ -35,6 +35,7 @@ struct Journey {
   Purpose purpose;
   Setting setting;
   int64_t train_first = 0, train_end = 0;  // steps of the train run before; none when equal
+  bool flushed = false;                    // and then a flush
 };
 std::vector<Journey> Runs(const Schedule& s) {
   std::vector<Journey> runs;
@@ -56,6 +57,7 @@ std::vector<Journey> Runs(const Schedule& s) {
     resumed.first = end + 1;
     resumed.iterations = period + 1;
     runs.push_back({Purpose::kTrain, resumed, first, end + 1});
+    if (s.Find(Purpose::kFlush) != nullptr) runs.push_back({Purpose::kTrain, resumed, first, end + 1, true});
   }
   return runs;
 }
@@ -72,6 +74,13 @@ bool Before(const Schedule& s, Journey* run, Memory* memory) {
   Trace trace;
   if (!symbolic::RunSerially(s, train, setting, memory, &trace)) return false;
   run->setting.entry = symbolic::VersionsAfter(s, train, setting);
+  if (!run->flushed) return true;
+  Setting flush;
+  flush.iterations = 1;
+  flush.step = run->train_end;
+  flush.entry = run->setting.entry;
+  if (!symbolic::RunSerially(s, *s.Find(Purpose::kFlush), flush, memory, &trace)) return false;
+  for (int64_t& v : run->setting.entry.masters) v = run->train_end;
   return true;
 }
 
@@ -138,6 +147,36 @@ TEST(Mutation, ValidSchedulesHaveOneTrace) {
     EXPECT_FALSE(v.harmful) << named.name << ": " << v.why;
     EXPECT_FALSE(v.undecided) << named.name;
   }
+}
+
+// A flush between two steps changes nothing of what comes after it: not even the codes of a coded tile.
+TEST(Mutation, FlushChangesNoBits) {
+  int flushes = 0;
+  for (const tiny::Named& named : tiny::WholeCorpus()) {
+    Schedule s = tiny::MakeSchedule(named.options);
+    Identify(&s);
+    const Program& train = *s.Find(Purpose::kTrain);
+    for (const Journey& of : Runs(s)) {
+      if (!of.flushed) continue;
+      ++flushes;
+      for (int64_t later = 0; later < train.period; ++later) {
+        std::vector<uint64_t> left[2];
+        for (const bool flushed : {false, true}) {
+          Journey run = of;
+          run.flushed = flushed;
+          run.train_end += later;
+          run.setting.first += later;
+          Memory memory;
+          Trace trace;
+          ASSERT_TRUE(Before(s, &run, &memory));
+          ASSERT_TRUE(symbolic::RunSerially(s, train, run.setting, &memory, &trace));
+          left[flushed] = trace.left;
+        }
+        EXPECT_EQ(left[0], left[1]) << named.name << ", flush at step " << of.train_end + later;
+      }
+    }
+  }
+  EXPECT_GT(flushes, 50);
 }
 
 // Without the reduction, so that nothing rests on it: two iterations of every schedule that is small enough.

@@ -52,6 +52,7 @@ class Mutator {
   std::string RecordRing(Schedule* s);
   std::string ChangeStride(Schedule* s);
   std::string SwapMasters(Schedule* s);
+  std::string SwapCodes(Schedule* s);
   std::string HostSide(Schedule* s);
   // ---- what an instruction does ----
   std::string ShiftOperand(Schedule* s);
@@ -64,6 +65,8 @@ class Mutator {
   std::string CopySize(Schedule* s);
   std::string ChangeSlot(Schedule* s);
   std::string FlipAfterWrite(Schedule* s);
+  std::string FlipCoded(Schedule* s);
+  std::string OtherForm(Schedule* s);
   std::string ChangePart(Schedule* s);
   std::string ChangeTile(Schedule* s);
   std::string ChangeNode(Schedule* s);

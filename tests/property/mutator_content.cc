@@ -62,6 +62,25 @@ std::string Mutator::SwapMasters(Schedule* s) {
   std::swap(a.master, b.master);
   return "tiles " + a.name + " and " + b.name + " swapped masters";
 }
+std::string Mutator::SwapCodes(Schedule* s) {
+  Tile &a = s->tiles[Pick(s->tiles.size())], &b = s->tiles[Pick(s->tiles.size())];
+  if (a.codes == -1 && b.codes == -1) return "";
+  switch (Pick(3)) {
+    case 0:
+      if (a.codes == b.codes) return "";
+      std::swap(a.codes, b.codes);
+      return "tiles " + a.name + " and " + b.name + " swapped codes";
+    case 1:
+      std::swap(a.codes, a.master);
+      return "master and codes of tile " + a.name + " swapped";
+    default: {
+      BufferId& home = Pick(2) == 0 ? a.codes : a.master;
+      if (home == -1) return "";
+      home = -1;
+      return "tile " + a.name + " has no codes or no master";
+    }
+  }
+}
 // Buffers that the host fills or reads.
 std::string Mutator::HostSide(Schedule* s) {
   Program& p = AnyProgram(s);
@@ -184,10 +203,47 @@ std::string Mutator::ChangeSlot(Schedule* s) {
   return changed == 0 ? "" : "tile " + std::to_string(tile) + " went to another slot";
 }
 std::string Mutator::FlipAfterWrite(Schedule* s) {
-  Instruction* i = AnyOf(s, InstrKind::kPrepare);
+  Instruction* i = AnyOf(s, Pick(3) > 0 ? InstrKind::kPrepare : InstrKind::kHostUpdate);
   if (i == nullptr) return "";
   i->source_after_write = !i->source_after_write;
   return "source_after_write flipped";
+}
+std::string Mutator::FlipCoded(Schedule* s) {
+  Instruction* i = AnyOf(s, Pick(2) == 0 ? InstrKind::kPrepare : InstrKind::kCopy);
+  if (i == nullptr || i->tile < 0) return "";
+  i->coded = !i->coded;
+  return "coded flipped";
+}
+// An upload and its prepare take the codes for the master or the reverse, in all they say. Of a tile that
+// train prepares once in all iterations that would be another plan rather than a broken one.
+std::string Mutator::OtherForm(Schedule* s) {
+  Program& p = AnyProgram(s);
+  std::vector<Instruction*> prepares;
+  for (Lane& lane : p.lanes)
+    for (Instruction& i : lane.instructions)
+      if (i.kind == InstrKind::kPrepare && s->tiles[U(i.tile)].codes != -1) prepares.push_back(&i);
+  if (prepares.empty()) return "";
+  Instruction& prepare = *prepares[Pick(prepares.size())];
+  const auto of_tile = std::count_if(prepares.begin(), prepares.end(),
+                                     [&](const Instruction* i) { return i->tile == prepare.tile; });
+  const Tile& tile = s->tiles[U(prepare.tile)];
+  if (p.purpose == Purpose::kTrain && of_tile < 2) return "";
+  Instruction* upload = nullptr;
+  for (Lane& lane : p.lanes)
+    for (Instruction& i : lane.instructions)
+      if (i.kind == InstrKind::kCopy && i.tile == prepare.tile && i.coded == prepare.coded &&
+          i.seq < prepare.seq && i.operands[1].buffer == prepare.operands[0].buffer &&
+          (upload == nullptr || i.seq > upload->seq))
+        upload = &i;
+  if (upload == nullptr) return "";
+  const bool coded = !prepare.coded;
+  prepare.coded = upload->coded = coded;
+  upload->operands[0].buffer = coded ? tile.codes : tile.master;
+  for (Operand* o : {&prepare.operands[0], &upload->operands[0], &upload->operands[1]})
+    o->type.shape = {static_cast<int64_t>(coded ? tile.wire_bytes : tile.bytes)};
+  if (Pick(2) == 0) prepare.operands[1] = Operand();
+  if (Pick(2) == 0) prepare.source_after_write = false;
+  return std::string("tile ") + tile.name + " goes as " + (coded ? "codes" : "master");
 }
 std::string Mutator::ChangePart(Schedule* s) {
   Instruction* i = AnyOf(s, InstrKind::kCall);

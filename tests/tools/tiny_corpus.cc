@@ -49,8 +49,70 @@ std::vector<Named> Corpus() {
   return corpus;
 }
 
+std::vector<Named> CodedCorpus() {
+  std::vector<Named> corpus;
+  const auto add = [&](std::string name, auto set) {
+    Options o;
+    o.host_losses = false;
+    set(o);
+    corpus.push_back({std::move(name), o});
+  };
+  const auto freeze = [](Options& o, Keep keep, WireFormat wire) {
+    o.freeze_first = true, o.first = keep, o.wire = wire;
+  };
+  add("frozen_codes", [&](Options& o) { freeze(o, Keep::kFrozenCodes, WireFormat::kI8); });
+  add("frozen_codes_int4_cut_bias", [&](Options& o) {
+    freeze(o, Keep::kFrozenCodes, WireFormat::kI4);
+    o.cut = o.bias = true, o.period = 2;
+  });
+  add("resident_codes", [&](Options& o) { freeze(o, Keep::kResidentCodes, WireFormat::kE4M3); });
+  add("resident_codes_all_resident", [&](Options& o) {
+    freeze(o, Keep::kResidentCodes, WireFormat::kI4);
+    o.slots = 0, o.tied = true;
+  });
+  add("frozen_codes_host_update", [&](Options& o) {
+    freeze(o, Keep::kFrozenCodes, WireFormat::kI8);
+    o.second = Keep::kHostUpdate;
+  });
+  add("host_master", [](Options& o) { o.first = Keep::kHostMaster; });
+  add("host_first_tied", [](Options& o) { o.first = Keep::kHostFirst, o.tied = true; });
+  add("host_update", [](Options& o) { o.first = o.second = Keep::kHostUpdate, o.slots = 1; });
+  add("host_update_late", [](Options& o) {
+    o.first = Keep::kHostUpdate, o.wire = WireFormat::kI4, o.host_late = o.flush_on_device = true;
+  });
+  add("host_update_period2", [](Options& o) { o.second = Keep::kHostUpdate, o.period = 2; });
+  add("host_update_micro_tied", [](Options& o) {
+    o.first = Keep::kHostUpdate, o.micro_batches = 2, o.tied = true, o.wire = WireFormat::kE4M3;
+  });
+  add("host_update_lm_cut_bias", [](Options& o) {
+    o.second = Keep::kHostUpdate, o.lm_head = o.cut = o.bias = true, o.wire = WireFormat::kBF16;
+  });
+  add("host_update_spread", [](Options& o) { o.first = o.second = Keep::kHostUpdate, o.spread = true; });
+  add("host_update_split_gradient_period2", [](Options& o) {
+    o.first = Keep::kHostUpdate, o.second = Keep::kHostMaster, o.spread = o.split_gradient = true;
+    o.period = 2;
+  });
+  add("refresh_period1", [](Options& o) { o.first = Keep::kRefresh; });
+  add("refresh_period2", [](Options& o) { o.first = o.second = Keep::kRefresh, o.period = 2; });
+  add("refresh_period3_tied",
+      [](Options& o) { o.first = Keep::kRefresh, o.period = 3, o.tied = true, o.wire = WireFormat::kI4; });
+  add("refresh_period2_cut_bias",
+      [](Options& o) { o.second = Keep::kRefresh, o.period = 2, o.cut = o.bias = true, o.slots = 3; });
+  add("refresh_host_update_period2",
+      [](Options& o) { o.first = Keep::kRefresh, o.second = Keep::kHostUpdate, o.period = 2, o.slots = 1; });
+  add("refresh_period3_flush_on_host",
+      [](Options& o) { o.second = Keep::kRefresh, o.period = 3, o.flush_on_host = true; });
+  add("refresh_period3_host_between", [](Options& o) {
+    o.first = o.second = Keep::kRefresh, o.period = 3, o.host_between = o.flush_on_host = true;
+  });
+  add("refresh_period2_embedding_late",
+      [](Options& o) { o.first = Keep::kRefresh, o.period = 2, o.embedding = o.host_late = true; });
+  return corpus;
+}
+
 std::vector<Named> WholeCorpus() {
   std::vector<Named> corpus = Corpus();
+  for (Named& named : CodedCorpus()) corpus.push_back(std::move(named));
   const auto add = [&](std::string name, auto set) {
     Options o;
     set(o);

@@ -26,8 +26,9 @@ std::vector<Access> Accesses(const Schedule& s, const Program& p, const Instruct
         b.offset + offset + (b.ring > 1 ? b.stride * (static_cast<uint64_t>(copy) % b.ring) : 0);
     accesses.push_back({b.arena, begin, begin + bytes, write});
   };
+  const bool host = i.kind == InstrKind::kHostUpdate;
   for (const Operand& o : i.operands) {
-    if (o.buffer < 0) continue;
+    if (o.buffer < 0 || (host && &o == &i.operands[1])) continue;
     int64_t last = o.type.elements() - 1;
     if (!o.strides.empty()) {
       last = 0;
@@ -36,10 +37,11 @@ std::vector<Access> Accesses(const Schedule& s, const Program& p, const Instruct
     add(o.buffer, iteration, o.offset, static_cast<uint64_t>((last + 1) * SizeOf(o.type.dtype)),
         o.access != AccessMode::kRead);
   }
-  if (i.kind == InstrKind::kPrepare && s.tiles[At(i.tile)].trainable && !i.source_after_write &&
+  if ((host || i.kind == InstrKind::kPrepare) && s.tiles[At(i.tile)].trainable && !i.source_after_write &&
       p.record >= 0) {
+    const BufferId ring = host ? p.record_host : p.record;
     for (int64_t t = std::max<int64_t>(0, iteration - p.max_lag_in); t < iteration; ++t)
-      add(p.record, t, 0, s.buffers[At(p.record)].bytes, false);
+      add(ring, t, 0, s.buffers[At(ring)].bytes, false);
   }
   return accesses;
 }

@@ -132,14 +132,21 @@ class ModelBuilder {
       const int64_t length = columns ? weight.cols() : weight.rows();
       const int64_t step = o_.cut && matrix ? length / 2 : length;
       for (int64_t r = 0; r < length; r += step) {
+        const Keep keep = weight.name == "W0" ? o_.first : weight.name == "W1" ? o_.second : Keep::kPlain;
+        const bool coded = keep == Keep::kFrozenCodes || keep == Keep::kResidentCodes ||
+                           keep == Keep::kHostUpdate || keep == Keep::kRefresh;
         Tile tile;
         tile.name = weight.name + ":" + std::to_string(r);
         tile.trainable = weight.trainable;
         tile.tile_class = static_cast<int32_t>(w);
-        uint64_t bytes = 0;
+        uint64_t bytes = 0, wire = 0;
         const auto add = [&](size_t of, int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
-          tile.segments.push_back({static_cast<int32_t>(of), 0, r0, r1, c0, c1, bytes, bytes, bytes});
-          bytes = (bytes + static_cast<uint64_t>((r1 - r0) * (c1 - c0)) * 4 + 63) / 64 * 64;
+          Component& c = s_.weights[of].components[0];
+          if (coded) c.wire = s_.weights[of].role == WeightRole::kBias ? WireFormat::kBF16 : o_.wire;
+          tile.segments.push_back({static_cast<int32_t>(of), 0, r0, r1, c0, c1, bytes, wire, bytes});
+          const uint64_t values = static_cast<uint64_t>((r1 - r0) * (c1 - c0)) * 4;
+          bytes = (bytes + values + 63) / 64 * 64;
+          wire = (wire + (coded ? WireBytes(c.wire, r1 - r0, c1 - c0) : values) + 63) / 64 * 64;
         };
         if (columns) {
           add(w, 0, weight.rows(), r, r + step);
@@ -147,7 +154,9 @@ class ModelBuilder {
           add(w, r, r + step, 0, weight.cols());
         }
         if (bias) add(w + 1, 0, 1, r, r + step);
-        tile.bytes = tile.wire_bytes = tile.branch_bytes = bytes;
+        tile.bytes = tile.branch_bytes = bytes;
+        tile.wire_bytes = wire;
+        m_.keep.push_back(keep);
         m_.parts[w].push_back({static_cast<TileId>(s_.tiles.size()), r, r + step});
         s_.tiles.push_back(std::move(tile));
       }

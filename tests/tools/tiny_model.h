@@ -22,6 +22,7 @@ struct Model {
   std::vector<bool> trained;                 // per value: some trained weight reaches it
   std::vector<int32_t> root;                 // per value: whose bytes it is (reshapes)
   std::vector<std::vector<Part>> parts;      // per weight that leads a tile
+  std::vector<Keep> keep;                    // per tile
 };
 Model MakeModel(const Options& options);
 

@@ -14,7 +14,7 @@ uint64_t Aligned(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign
 size_t At(int32_t index) { return static_cast<size_t>(index); }
 
 constexpr ArenaId kDeviceArena = 0, kHostArena = 1;
-constexpr LaneId kComputeLane = 0, kUpLane = 1, kDownLane = 2;
+constexpr LaneId kComputeLane = 0, kUpLane = 1, kDownLane = 2, kHostLane = 3;
 
 class Builder {
  public:
@@ -56,12 +56,34 @@ class Builder {
     return static_cast<BufferId>(s_.buffers.size()) - 1;
   }
   bool Resident() const { return o_.slots == 0; }
-  bool Streams(TileId) const { return !Resident(); }
+  Keep KeepOf(TileId tile) const { return m_.keep[At(tile)]; }
+  bool Streams(TileId tile) const { return !Resident() && KeepOf(tile) != Keep::kResidentCodes; }
+  bool Coded(TileId tile) const {
+    return KeepOf(tile) != Keep::kPlain && KeepOf(tile) != Keep::kHostMaster &&
+           KeepOf(tile) != Keep::kHostFirst;
+  }
+  // Its master is brought up to date on the host.
+  bool OnHost(TileId tile) const {
+    return KeepOf(tile) == Keep::kHostMaster || KeepOf(tile) == Keep::kHostFirst ||
+           KeepOf(tile) == Keep::kHostUpdate;
+  }
+  // Residues at which a master goes back over the link. Refreshes are staggered.
+  uint64_t Due(TileId tile) const {
+    const int later = KeepOf(tile) == Keep::kRefresh ? tile : 0;
+    return 1ull << (o_.period - 1 + later) % o_.period;
+  }
 
   void MakePersistent() {
-    for (Tile& tile : s_.tiles)
-      tile.master = AddBuffer("master " + tile.name, Resident() ? kDeviceArena : kHostArena,
-                              BufferKind::kMaster, tile.bytes);
+    for (size_t t = 0; t < s_.tiles.size(); ++t) {
+      Tile& tile = s_.tiles[t];
+      const auto id = static_cast<TileId>(t);
+      if (tile.trainable || !Coded(id))
+        tile.master = AddBuffer("master " + tile.name, Resident() ? kDeviceArena : kHostArena,
+                                BufferKind::kMaster, tile.bytes);
+      if (Coded(id))
+        tile.codes = AddBuffer("codes " + tile.name, Streams(id) ? kHostArena : kDeviceArena,
+                               BufferKind::kCodes, tile.wire_bytes);
+    }
     for (PlanValue& value : s_.values)
       if (value.kind == ValueKind::kConstant)
         value.constant =
@@ -98,9 +120,10 @@ class Builder {
     return list.back();
   }
   void Copy(LaneId lane, BufferId from, BufferId to, uint64_t bytes, TileId tile = -1,
-            uint64_t residues = ~0ull) {
+            uint64_t residues = ~0ull, bool coded = false) {
     Instruction& i = Emit(lane, InstrKind::kCopy, residues);
     i.tile = tile;
+    i.coded = coded;
     i.operands = {Bytes(from, bytes, AccessMode::kRead), Bytes(to, bytes, AccessMode::kWrite)};
   }
 
@@ -114,11 +137,14 @@ class Builder {
     p_->name = std::string(Name(purpose));
     p_->purpose = purpose;
     p_->lanes = {{0, LaneKind::kCompute, 1, {}}, {0, LaneKind::kH2D, 1, {}}, {0, LaneKind::kD2H, 1, {}}};
+    for (const Keep keep : m_.keep)
+      if ((keep >= Keep::kHostMaster || o_.flush_on_host) && p_->lanes.size() <= At(kHostLane))
+        p_->lanes.push_back({0, LaneKind::kHost, 1, {}});
     p_->max_lag_in = Lag();
     p_->max_lag_out = purpose == Purpose::kFlush ? 0 : Lag();
     p_->predicted_period = 1e-3;
     uint64_t slot_bytes = 0;
-    for (const Tile& tile : s_.tiles) slot_bytes = std::max(slot_bytes, tile.bytes);
+    for (const Tile& tile : s_.tiles) slot_bytes = std::max({slot_bytes, tile.bytes, tile.wire_bytes});
     for (int i = 0; i < o_.slots; ++i)
       slots_.push_back(AddBuffer("slot " + std::to_string(i), kDeviceArena, BufferKind::kSlot, slot_bytes));
     if (purpose == Purpose::kFlush) {
@@ -145,7 +171,12 @@ class Builder {
   void MakeFlush() {
     for (size_t t = 0; t < s_.tiles.size(); ++t) {
       const TileId tile = static_cast<TileId>(t);
-      if (s_.tiles[t].trainable) Prepare(tile, {});
+      if (!s_.tiles[t].trainable) continue;
+      if ((OnHost(tile) && !o_.flush_on_device) || o_.flush_on_host) {
+        HostUpdate(tile, ~0ull, false, false);
+      } else {
+        Prepare(tile, {});
+      }
     }
   }
 
@@ -199,6 +230,7 @@ class Builder {
       pass_ = pass;
       for (size_t n = 0; n < s_.nodes.size(); ++n) EmitNode(static_cast<int32_t>(n), per_pass);
     }
+    if (train && !o_.host_late) MakeHostUpdates();
     if (train) {
       Instruction& g = Emit(kComputeLane, InstrKind::kGradient);
       g.operands = {Bytes(p_->control, 16, AccessMode::kRead),
@@ -210,6 +242,7 @@ class Builder {
       }
       Copy(kDownLane, record_, record_host_, StepRecordBytes(o_.samples));
     }
+    if (train && o_.host_late) MakeHostUpdates();
     for (size_t b = 0; o_.host_losses && b < p_->branches.size(); ++b) {
       Copy(kDownLane, p_->loss_sum[b], p_->loss_sum_host[b], loss_bytes);
       Copy(kDownLane, p_->loss_count[b], p_->loss_count_host[b], loss_bytes);
@@ -220,34 +253,68 @@ class Builder {
       Copy(kDownLane, output.device, output.staging, s_.buffers[At(output.device)].bytes);
   }
 
+  void HostUpdate(TileId tile, uint64_t residues, bool after_write, bool encode) {
+    const Tile& t = s_.tiles[At(tile)];
+    Instruction& i = Emit(kHostLane, InstrKind::kHostUpdate, residues);
+    i.tile = tile;
+    i.source_after_write = after_write;
+    i.operands = {Bytes(t.master, t.bytes, AccessMode::kReadWrite),
+                  Bytes(record_host_, StepRecordBytes(o_.samples), AccessMode::kRead), Operand()};
+    if (encode) i.operands[2] = Bytes(t.codes, t.wire_bytes, AccessMode::kWrite);
+  }
+  // Of all tiles that are due after their last upload.
+  void MakeHostUpdates() {
+    for (size_t t = 0; t < s_.tiles.size(); ++t) {
+      const auto tile = static_cast<TileId>(t);
+      if (KeepOf(tile) == Keep::kHostMaster || KeepOf(tile) == Keep::kHostUpdate)
+        HostUpdate(tile, ~0ull, false, Coded(tile));
+      if (KeepOf(tile) != Keep::kRefresh) continue;
+      HostUpdate(tile, Due(tile), true, true);
+      if (o_.host_between) HostUpdate(tile, ((1ull << o_.period) - 1) & ~Due(tile), false, false);
+    }
+  }
+
   // Brings the tile to a slot (if it streams) and prepares it for these branches; where its bytes are then.
   BufferId Prepare(TileId tile, const std::vector<int32_t>& branches) {
     const Tile& t = s_.tiles[At(tile)];
-    BufferId source = t.master;
+    const Keep keep = KeepOf(tile);
+    const bool train = p_->purpose == Purpose::kTrain, evaluate = p_->purpose == Purpose::kEvaluate;
+    const int period = p_->period;
+    const uint64_t all = ~0ull, period_mask = (1ull << period) - 1;
+    const uint64_t due = train && Streams(tile) && !OnHost(tile) ? Due(tile) : all;
+    // In which iterations it goes as codes.
+    uint64_t coded = 0;
+    if (Coded(tile)) coded = keep != Keep::kRefresh || evaluate ? all : period_mask & ~due;
+    if (Coded(tile) && p_->purpose == Purpose::kFlush) coded = 0;
+    if (keep == Keep::kHostFirst && train && !written_[At(tile)]) {
+      HostUpdate(tile, all, false, false);
+      written_[At(tile)] = true;
+    }
+    BufferId source = coded != 0 ? t.codes : t.master;
     if (Streams(tile)) {
       source = slots_[use_++ % slots_.size()];
-      Copy(kUpLane, t.master, source, t.bytes, tile);
+      if (coded != 0) Copy(kUpLane, t.codes, source, t.wire_bytes, tile, coded, true);
+      if (coded != all) Copy(kUpLane, t.master, source, t.bytes, tile, coded != 0 ? due : all);
     }
-    if (!t.trainable && !o_.prepare_frozen) return source;
-    const bool train = p_->purpose == Purpose::kTrain;
-    const bool writes = t.trainable && p_->purpose != Purpose::kEvaluate;
-    const int period = p_->period;
-    const uint64_t all = ~0ull;
-    const uint64_t due = train && Streams(tile) ? 1ull << (period - 1) : all;
-    const auto prepare = [&](uint64_t residues, bool write, bool after_write) {
+    if (!t.trainable && !o_.prepare_frozen && !Coded(tile)) return source;
+    const bool writes = t.trainable && !evaluate && !(train && OnHost(tile));
+    const auto prepare = [&](uint64_t residues, bool write, bool after_write, bool codes = false) {
       Instruction& i = Emit(kComputeLane, InstrKind::kPrepare, residues);
       i.tile = tile;
       i.branches = branches;
       i.source_after_write = after_write;
-      i.operands = {Bytes(source, t.bytes, AccessMode::kRead), Operand(), Operand()};
+      i.coded = codes;
+      i.operands = {Bytes(source, codes ? t.wire_bytes : t.bytes, AccessMode::kRead), Operand(), Operand()};
       if (write) i.operands[1] = Bytes(source, t.bytes, AccessMode::kWrite);
       for (size_t b = 0; b < branches.size(); ++b)
         i.operands.push_back(Bytes(weight_buffers_[b], t.branch_bytes, AccessMode::kWrite));
     };
+    if (coded != 0) prepare(coded, false, false, true);
+    if (coded == all) return source;
     const bool first = writes && !written_[At(tile)];
     const bool split = writes && train && Streams(tile) && period > 1;
-    prepare(split ? due : all, first, writes && !first);
-    if (split && !branches.empty()) prepare(((1ull << period) - 1) & ~due, false, false);
+    prepare(split ? due : all, first, (writes || (train && keep == Keep::kHostFirst)) && !first);
+    if (split && !branches.empty() && coded == 0) prepare(period_mask & ~due, false, false);
     if (first && Streams(tile)) Copy(kDownLane, source, t.master, t.bytes, tile, split ? due : all);
     if (first) written_[At(tile)] = true;
     return source;
@@ -281,7 +348,7 @@ class Builder {
       std::vector<int32_t> emitted = branches;
       if (!tile.trainable) emitted = {pass_ / p_->micro_batches * per_pass};
       const BufferId source = Prepare(part.tile, emitted);
-      EmitCalls(n, branches, &part, tile.trainable || o_.prepare_frozen ? -1 : source);
+      EmitCalls(n, branches, &part, tile.trainable || o_.prepare_frozen || Coded(part.tile) ? -1 : source);
     }
   }
 
@@ -388,8 +455,9 @@ class Builder {
     operands->push_back(scratch(-3, BufferKind::kWorkspace, work, AccessMode::kReadWrite));
   }
 
-  // Moves every other upload to lane 3 and every other prepare to lane 4, in the order they had.
+  // Moves every other upload and every other prepare to two more lanes, in the order they had.
   void Spread(Program* p) {
+    const auto up = static_cast<LaneId>(p->lanes.size()), compute = up + 1;
     p->lanes.push_back({0, LaneKind::kH2D, 1, {}});
     p->lanes.push_back({0, LaneKind::kCompute, 1, {}});
     const auto move = [&](LaneId from, LaneId to, auto chosen) {
@@ -399,11 +467,11 @@ class Builder {
       p->lanes[At(from)].instructions = std::move(stay);
     };
     int copies = 0, prepares = 0;
-    move(kUpLane, 3, [&](const Instruction&) { return ++copies % 2 == 0; });
-    move(kComputeLane, 4,
+    move(kUpLane, up, [&](const Instruction&) { return ++copies % 2 == 0; });
+    move(kComputeLane, compute,
          [&](const Instruction& i) { return i.kind == InstrKind::kPrepare && ++prepares % 2 == 0; });
     if (!o_.split_gradient || p->purpose != Purpose::kTrain) return;
-    // The gradient of odd iterations has a twin on lane 4.
+    // The gradient of odd iterations has a twin on the other compute lane.
     for (Instruction& i : p->lanes[At(kComputeLane)].instructions) {
       if (i.kind != InstrKind::kGradient) continue;
       Instruction twin = i;
@@ -411,7 +479,7 @@ class Builder {
       ++twin.seq;
       for (Lane& lane : p->lanes)  // room for it in the serial order
         for (Instruction& j : lane.instructions) j.seq += j.seq > i.seq;
-      p->lanes[4].instructions.push_back(std::move(twin));
+      p->lanes[At(compute)].instructions.push_back(std::move(twin));
     }
   }
 
@@ -424,7 +492,7 @@ class Builder {
   int64_t seq_ = 0;
   int32_t pass_ = 0;
   size_t use_ = 0;             // uploads so far: they go round the slots
-  std::vector<bool> written_;  // per tile: written earlier in this iteration
+  std::vector<bool> written_;  // per tile: its master was written earlier in this iteration
   std::vector<BufferId> slots_, weight_buffers_;
   std::map<std::pair<int32_t, int>, BufferId> activations_;  // (value, branch); state is -2, workspace -3
 };

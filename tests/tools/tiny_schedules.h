@@ -8,7 +8,7 @@
 //
 // or, with `lm_head`, x[1,2,4] and causal_lm_loss(W1[6,4]) in place of the last two; with `embedding`, ids in
 // place of x and W0[6,4]. Tiles are one per weight (with its bias), or two or three per matrix with `cut`.
-// Lanes: 0 compute, 1 h2d, 2 d2h. Edges are the fewest that order every pair of instructions that touch a
+// Lanes: 0 compute, 1 h2d, 2 d2h, 3 host where something is done there. Edges are the fewest that order every pair of instructions that touch a
 // common byte, one of them writing.
 #ifndef ZO2_TESTS_TOOLS_TINY_SCHEDULES_H_
 #define ZO2_TESTS_TOOLS_TINY_SCHEDULES_H_
@@ -19,6 +19,17 @@
 #include "ir/schedule/schedule.h"
 
 namespace zo2::tiny {
+
+// Where the tiles of a matrix are, and who keeps their masters.
+enum class Keep {
+  kPlain,          // masters on the host (or on the device: slots 0), written back through the link
+  kFrozenCodes,    // frozen: codes on the host
+  kResidentCodes,  // frozen: codes on the device
+  kHostMaster,     // not coded; the master is updated on the host after its last upload
+  kHostFirst,      // ... before its first one
+  kHostUpdate,     // codes on the host, made afresh in every step
+  kRefresh,        // ... made afresh every `period` steps, when the master itself goes up
+};
 
 struct Options {
   int slots = 2;    // 0: every tile resident
@@ -41,6 +52,12 @@ struct Options {
   bool reshape = false;         // reshapes between the matrices: of values, and of a weight that is added
   bool spread = false;          // every other upload on a lane 3, every other prepare on a compute lane 4
   bool split_gradient = false;  // gradients of every other iteration on lane 4
+  Keep first = Keep::kPlain, second = Keep::kPlain;  // tiles of W0 and of W1
+  WireFormat wire = WireFormat::kI8;                 // of what is coded; a bias goes as bf16
+  bool host_late = false;       // host updates come after the step's record
+  bool flush_on_device = false; // flushes upload the masters that host updates keep
+  bool flush_on_host = false;   // flushes update all masters that stream on the host
+  bool host_between = false;    // between refreshes masters are updated on the host, without codes
   bool idle = false;            // a trained weight that no node uses: brought up to date after the gradient
 };
 
@@ -52,7 +69,9 @@ struct Named {
 };
 // Every feature that a runtime with a handful of kernels can execute, at least once.
 std::vector<Named> Corpus();
-// Those, and what only the verifier and its judge need to understand.
+// Codes and updates on the host.
+std::vector<Named> CodedCorpus();
+// All of those, and what only the verifier and its judge need to understand.
 std::vector<Named> WholeCorpus();
 
 // Adds the edges that are missing for any two instructions of the program that touch a common byte, one of

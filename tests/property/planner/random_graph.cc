@@ -268,6 +268,7 @@ PlanOptions RandomNumerics(Random& r, const Machine& machine) {
   if (r.Chance(0.3)) o.storage = r.Chance(0.5) ? DType::kBF16 : DType::kF16;
   if (r.Chance(0.2)) o.storage_for = {{".", {}}};
   if (r.Chance(0.3) && !machine.cuda) o.compute = DType::kBF16;
+  o.prices = r.Chance(0.1);
   return o;
 }
 

@@ -143,7 +143,7 @@ TEST(Allocate, MiniMallocInstancesFitTheirCapacity) {
       items.push_back({lower, upper, static_cast<uint64_t>(size), 1});
     }
     const auto start = std::chrono::steady_clock::now();
-    ArenaPacking p = AllocateArena(items);
+    ArenaPacking p = AllocateArena(items, 1048576);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     Check(items, p);
     std::printf("  %c: %zu items, %.4f of the capacity in %.0f ms\n", name, items.size(),

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "planner/cost.h"
 #include "planner/options.h"
 #include "planner/plan.h"
 #include "tests/unit/planner/small_graph.h"
@@ -29,7 +31,7 @@ void ExpectRefused(const std::string& json, const std::string& word) {
 const char* const kRateFields[] = {"attention_flops",       "elementwise_ops",        "memory_bytes_per_s",
                                    "noise_normals_per_s",   "link_up_bytes_per_s",    "link_down_bytes_per_s",
                                    "disk_read_bytes_per_s", "disk_write_bytes_per_s", "gemm_flops",
-                                   "prepare_params_per_s"};
+                                   "prepare_params_per_s",  "host_update_params_per_s", "encode_bytes_per_s"};
 
 TEST(MachineFile, RatesOfZeroBelowZeroNotANumberOrTooLargeAreRefused) {
   for (const char* field : kRateFields) {
@@ -53,7 +55,7 @@ TEST(MachineFile, WhatIsNoJsonObjectIsRefused) {
 }
 
 TEST(MachineFile, TimesSizesAndCountsHaveRanges) {
-  for (const char* field : {"copy_latency_s", "call_overhead_s", "spread"}) {
+  for (const char* field : {"copy_latency_s", "call_overhead_s", "disk_latency_s", "spread"}) {
     for (const char* value : {"-1e-9", "1e10", "null", "\"0\""})
       ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
   }
@@ -61,10 +63,12 @@ TEST(MachineFile, TimesSizesAndCountsHaveRanges) {
     for (const char* value : {"-1", "0.5", "1e19", "18446744073709551616", "\"8GiB\""})
       ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
   }
-  for (const char* value : {"0", "-2", "1.5", "1e9", "4294967297", "\"two\""})
-    ExpectRefused(std::string("{\"compute_threads\":") + value + "}", "compute_threads");
-  for (const char* value : {"0", "-0.5", "1.01", "2"})
-    ExpectRefused(std::string("{\"link_duplex\":") + value + "}", "link_duplex");
+  for (const char* field : {"compute_threads", "host_threads"})
+    for (const char* value : {"0", "-2", "1.5", "1e9", "4294967297", "\"two\""})
+      ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
+  for (const char* field : {"link_duplex", "compute_share_while_uploading", "compute_share_while_downloading"})
+    for (const char* value : {"0", "-0.5", "1.01", "2", "null", "\"all\""})
+      ExpectRefused(std::string("{\"") + field + "\":" + value + "}", field);
 }
 
 TEST(MachineFile, WrongTypesAndUnknownFieldsAreRefused) {
@@ -85,6 +89,11 @@ TEST(MachineFile, WrongTypesAndUnknownFieldsAreRefused) {
       {"{\"calls\":{\"linear()\":-1}}", "linear()"},
       {"{\"calls\":{\"linear()\":null}}", "linear()"},
       {"{\"calls\":{\"linear()\":1e300}}", "linear()"},
+      {"{\"spread\":{\"gemm_flops\":-1}}", "gemm_flops"},
+      {"{\"spread\":{\"gemm_flops\":null}}", "gemm_flops"},
+      {"{\"spread\":[]}", "spread"},
+      {"{\"measured_on\":\"here\"}", "measured_on"},
+      {"{\"measured_on\":{\"cores\":2}}", "cores"},
       {"{\"link_up_byte_per_s\":1e9}", "link_up_byte_per_s"},
       {"{\"\":1}", "no field"},
   };
@@ -110,11 +119,19 @@ TEST(MachineFile, WrittenFilesReadBackTheSame) {
   m.gemm_table = {{DType::kBF16, 64, 128, 256, 3.25e12}};
   m.gemm_flops = {{DType::kF32, 1.0 / 3}};
   m.device_bytes = (uint64_t{1} << 62) - 4096;
+  m.spread = {{"gemm_flops", 0.125}, {"calls", 0}};
+  m.measured_on = {{"processor", "a \"fast\" one"}, {"cores", "2"}};
+  m.compute_share_while_uploading = 0.75;
+  m.host_threads = 7;
   const std::string text = MachineToJson(m);
   auto back = MachineFromJson(text, "FILE");
   ASSERT_TRUE(back.ok()) << back.status().message();
   EXPECT_EQ(back->gemm_flops.at(DType::kF32), 1.0 / 3);
   EXPECT_EQ(back->calls, m.calls);
+  EXPECT_EQ(back->spread, m.spread);
+  EXPECT_EQ(back->measured_on, m.measured_on);
+  EXPECT_EQ(back->compute_share_while_uploading, 0.75);
+  EXPECT_EQ(back->host_threads, 7);
   ASSERT_EQ(back->gemm_table.size(), 1u);
   EXPECT_EQ(back->gemm_table[0].flops, 3.25e12);
   back->source = m.source;
@@ -122,6 +139,46 @@ TEST(MachineFile, WrittenFilesReadBackTheSame) {
   EXPECT_EQ(MachineToJson(*back), text);
   m.name = "bad \xff name";
   EXPECT_TRUE(MachineFromJson(MachineToJson(m), "FILE").ok());
+}
+
+// Files of before had one number for all figures.
+TEST(MachineFile, SpreadIsAnObjectOrOneNumber) {
+  auto one = MachineFromJson("{\"spread\":0.15}", "FILE"), none = MachineFromJson("{}", "FILE");
+  auto many = MachineFromJson("{\"spread\":{\"gemm_flops\":0.1,\"calls\":0.02}}", "FILE");
+  ASSERT_TRUE(one.ok() && none.ok() && many.ok());
+  EXPECT_EQ(one->spread, (std::map<std::string, double>{{"all", 0.15}}));
+  EXPECT_EQ(many->spread, (std::map<std::string, double>{{"gemm_flops", 0.1}, {"calls", 0.02}}));
+  EXPECT_TRUE(none->spread.empty());  // the built-in's is of other figures
+}
+
+TEST(MachineFile, CopiesCostWhatTheShareSaysPerByte) {
+  auto m = MachineFromJson(
+      "{\"compute_share_while_uploading\":0.75,\"link_up_bytes_per_s\":2e9,\"link_down_bytes_per_s\":1e9}", "FILE");
+  ASSERT_TRUE(m.ok());
+  EXPECT_DOUBLE_EQ(m->UploadTax(), 0.25 / 2e9);
+  EXPECT_EQ(m->DownloadTax(), 0);
+}
+
+// A tile's own measurement goes before the rate; what it lacks (a second update, here) is added at the rate of the noise.
+TEST(MachineFile, MeasuredPreparesGoBeforeRates) {
+  Machine m = BuiltinMachines()[0];
+  PlanWeight weight;
+  weight.name = "w";
+  weight.shape = {64, 128};
+  weight.components = {{"w", 1, DType::kF32, PlainWire(DType::kF32), DType::kBF16, weight.shape, true}};
+  Tile tile;
+  tile.trainable = true;
+  tile.segments = {{0, 0, 0, 64, 0, 128, 0, 0, 0}};
+  EXPECT_EQ(PrepareSignature(tile, {weight}), "prepare(f32>bf16[64,128])");
+  const Graph graph;
+  const double guess = CostModel(graph, m, 1).Prepare(tile, {weight}, 1, 2, true, true);
+  m.calls["prepare(f32>bf16[64,128])"] = 1.0;
+  const CostModel cost(graph, m, 1);
+  EXPECT_LT(guess, 0.1);
+  EXPECT_DOUBLE_EQ(cost.Prepare(tile, {weight}, 1, 2, true, true), 1.0);
+  EXPECT_DOUBLE_EQ(cost.Prepare(tile, {weight}, 2, 2, true, true), 1.0 + 64 * 128 / m.noise_normals_per_s);
+  m.calls["prepare(f32>bf16[64,128])"] = 0;  // no measurement makes memory faster than it is
+  EXPECT_GT(CostModel(graph, m, 1).Prepare(tile, {weight}, 1, 2, true, true), m.call_overhead_s);
 }
 
 // The slowest and fastest machine that a file can describe still give finite plans.
@@ -139,6 +196,25 @@ TEST(MachineFile, ExtremesGiveFinitePlans) {
       EXPECT_TRUE(std::isfinite(plan->simulation.period));
       EXPECT_GE(plan->simulation.period, plan->bound.seconds * (1 - 1e-9));
     }
+  }
+}
+
+// Slower compute beside copies makes streamed plans longer, resident ones not, and keeps the bound below.
+TEST(MachineFile, PlansPayForCopiesBesideCompute) {
+  Machine free = BuiltinMachines()[0], taxed = free;
+  taxed.compute_share_while_uploading = taxed.compute_share_while_downloading = 0.5;
+  for (const char* strategy : {"resident", "stream", "auto"}) {
+    PlanOptions o;
+    o.strategy = strategy;
+    auto before = CompilePlan(SmallGraph(), free, o), after = CompilePlan(SmallGraph(), taxed, o);
+    ASSERT_TRUE(before.ok() && after.ok());
+    const double a = before->simulation.period, b = after->simulation.period;
+    if (std::string(strategy) == "stream") EXPECT_GT(b, a * 1.001);
+    else EXPECT_NEAR(b, a, 0.02 * a);
+    EXPECT_GE(b, after->bound.seconds * (1 - 1e-9));
+    EXPECT_TRUE(after->simulation.settled);
+    // Whoever simulates the schedule again finds the same.
+    EXPECT_NEAR(Simulate(*after->schedule.Find(Purpose::kTrain)).period, b, 1e-3 * b);
   }
 }
 

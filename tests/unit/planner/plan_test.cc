@@ -3,14 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "ir/schedule/verify.h"
-#include "planner/compare.h"
-#include "planner/report.h"
-#include "planner/sweep.h"
-#include "planner/timeline.h"
 #include "tests/unit/planner/small_graph.h"
 
 namespace zo2 {
@@ -204,118 +199,6 @@ TEST(Plan, PlannerNeverLosesToTrivialPlans) {
       }
     }
   }
-}
-
-TEST(Plan, ReportAndViewsAreWellFormed) {
-  PlanOptions o;
-  o.resident = 30000;
-  o.tile = 2048;
-  auto plan = CompilePlan(SmallGraph(), Cpu(), o);
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  auto report = nlohmann::json::parse(plan->schedule.report, nullptr, false);
-  ASSERT_FALSE(report.is_discarded());
-  for (const char* key : {"schema", "model", "machine", "fingerprint", "tiles", "decision", "memory", "time", "rate", "bound", "rivals", "programs", "notes"})
-    EXPECT_TRUE(report.contains(key)) << key;
-  EXPECT_EQ(report["memory"]["device"]["bytes"], plan->schedule.arenas[0].bytes);
-  auto text = ReportText(plan->schedule.report);
-  ASSERT_TRUE(text.ok()) << text.status().message();
-  EXPECT_NE(text->find("bound"), std::string::npos);
-  EXPECT_FALSE(ReportText("{}").ok());
-  EXPECT_FALSE(ReportText("not json").ok());
-  auto trace = nlohmann::json::parse(PerfettoJson(plan->schedule), nullptr, false);
-  ASSERT_FALSE(trace.is_discarded());
-  EXPECT_GT(trace["traceEvents"].size(), 100u);
-  auto weight = WeightText(plan->schedule, "model.layers.0.fc1.weight");
-  ASSERT_TRUE(weight.ok());
-  EXPECT_NE(weight->find("tile"), std::string::npos);
-  EXPECT_FALSE(WeightText(plan->schedule, "nobody").ok());
-}
-
-// The page's data: lanes in the order of time, memory within the arena, nothing from outside.
-TEST(Plan, TimelineShowsLanesAndMemoryOfWholeSteps) {
-  for (int passes : {1, 2}) {
-    PlanOptions o;
-    o.resident = 30000;
-    o.tile = 2048;
-    o.samples = o.micro_batches = passes;
-    o.writeback_every = passes;
-    auto plan = CompilePlan(SmallGraph(), Cpu(), o);
-    ASSERT_TRUE(plan.ok()) << plan.status().message();
-    const std::string page = TimelineHtml(plan->schedule);
-    EXPECT_EQ(page.find("http"), std::string::npos);
-    const size_t begin = page.find("const D = ") + 10, end = page.find(";\n", begin);
-    auto data = nlohmann::json::parse(page.substr(begin, end - begin), nullptr, false);
-    ASSERT_FALSE(data.is_discarded());
-    EXPECT_EQ(data["steps"].size(), passes == 1 ? 2u : 3u);
-    EXPECT_NEAR(data["total"].get<double>(), 1e9 * plan->simulation.period * static_cast<double>(data["steps"].size()),
-                0.05 * data["total"].get<double>());
-    ASSERT_EQ(data["lanes"].size(), plan->schedule.Find(Purpose::kTrain)->lanes.size());
-    for (const auto& lane : data["lanes"]) {
-      ASSERT_FALSE(lane["spans"].empty());
-      int64_t before = 0;
-      for (const auto& span : lane["spans"]) {
-        EXPECT_GE(span[3].get<int64_t>(), before - 2);
-        before = span[3].get<int64_t>() + span[4].get<int64_t>();
-        EXPECT_LE(before, data["total"].get<int64_t>() + 2);
-        EXPECT_LT(span[1].get<size_t>(), data["labels"].size());
-      }
-    }
-    ASSERT_FALSE(data["memory"]["points"].empty());
-    int64_t peak = 0;
-    for (const auto& point : data["memory"]["points"]) {
-      int64_t sum = 0;
-      for (size_t k = 1; k < point.size(); ++k) {
-        EXPECT_GE(point[k].get<int64_t>(), 0);
-        sum += point[k].get<int64_t>();
-      }
-      peak = std::max(peak, sum);
-    }
-    const auto arena = static_cast<int64_t>(plan->schedule.arenas[0].bytes);
-    EXPECT_LE(peak, arena);
-    EXPECT_GT(peak, arena / 2);
-  }
-}
-
-// A name from a model file can end neither the script nor the page's encoding.
-TEST(Plan, TimelineSurvivesHostileNames) {
-  Graph graph = SmallGraph();
-  graph.name = "</script><script>alert(1)</script>\xff";
-  auto plan = CompilePlan(graph, Cpu(), PlanOptions());
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  const std::string page = TimelineHtml(plan->schedule);
-  EXPECT_EQ(page.find("<script>alert"), std::string::npos);
-  EXPECT_EQ(page.find('\xff'), std::string::npos);
-  EXPECT_FALSE(nlohmann::json::parse(PerfettoJson(plan->schedule), nullptr, false).is_discarded());
-}
-
-TEST(Plan, CompareSaysEqualBitsAndWhatDiffers) {
-  PlanOptions o;
-  auto a = CompilePlan(SmallGraph(), Cpu(), o);
-  o.resident = 0;
-  auto b = CompilePlan(SmallGraph(), Cpu(), o);
-  o.samples = 2;
-  auto c = CompilePlan(SmallGraph(), Cpu(), o);
-  ASSERT_TRUE(a.ok() && b.ok() && c.ok());
-  auto ab = CompareText(a->schedule, b->schedule), ac = CompareText(a->schedule, c->schedule);
-  ASSERT_TRUE(ab.ok() && ac.ok());
-  EXPECT_NE(ab->find("to the bit"), std::string::npos);
-  EXPECT_NE(ab->find("tiles.resident"), std::string::npos) << *ab;
-  EXPECT_NE(ac->find("samples: 1 -> 2"), std::string::npos) << *ac;
-}
-
-TEST(Plan, SweepHasARowPerBudget) {
-  PlanOptions o;
-  o.tile = 2048;
-  auto range = ParseSizeRange("20KiB..1MiB");
-  ASSERT_TRUE(range.ok());
-  auto rows = Sweep(SmallGraph(), Cpu(), o, range->first, range->second, 6, true);
-  ASSERT_TRUE(rows.ok()) << rows.status().message();
-  auto json = nlohmann::json::parse(*rows);
-  ASSERT_EQ(json.size(), 6u);
-  EXPECT_FALSE(json[0]["feasible"]);
-  EXPECT_TRUE(json[5]["feasible"]);
-  EXPECT_FALSE(ParseSizeRange("3GiB").ok());
-  EXPECT_FALSE(ParseSizeRange("3GiB..1GiB").ok());
 }
 
 // OPT-175B's sizes: a plan within 1.25 GiB of device memory, few enough instructions.

@@ -77,5 +77,88 @@ TEST(Simulate, SpansAreInOrderAndEmptyProgramsTakeNoTime) {
   for (const Span& span : s.spans) EXPECT_LE(span.start, span.finish);
 }
 
+// Two lanes nearly in step: the faster one runs into the ring's limit only after many iterations.
+TEST(Simulate, SettlesWhereALaneFallsBehindSlowly) {
+  Program p;
+  p.lanes.resize(2);
+  p.lanes[1].kind = LaneKind::kD2H;
+  for (int l = 0; l < 2; ++l) {
+    Instruction i;
+    i.seq = l;
+    i.seconds = l == 0 ? 1 : 1.01;
+    p.lanes[static_cast<size_t>(l)].instructions = {i};
+  }
+  p.edges = {{0, 0, 1, 0, 0}, {1, 0, 0, 0, 8}};
+  Simulation s = Simulate(p);
+  EXPECT_TRUE(s.settled);
+  EXPECT_NEAR(s.period, 1.01, 1e-9);
+  p.edges.pop_back();  // nothing ties compute to the slower lane: they never keep step
+  s = Simulate(p);
+  EXPECT_FALSE(s.settled);
+  EXPECT_NEAR(s.period, 1.01, 1e-9);
+}
+
+// A cycle through two iterations: the distance alternates, the period is the mean.
+TEST(Simulate, PeriodsOfSeveralIterationsAreAveraged) {
+  Program p;
+  p.lanes.resize(2);
+  p.lanes[1].kind = LaneKind::kHost;
+  for (int l = 0; l < 2; ++l) {
+    Instruction i;
+    i.seq = l;
+    i.seconds = l == 0 ? 1 : 4;
+    p.lanes[static_cast<size_t>(l)].instructions = {i};
+  }
+  p.lanes[0].instructions.push_back(p.lanes[0].instructions[0]);
+  p.lanes[0].instructions[1].seq = 2;
+  p.lanes[0].instructions[1].seconds = 3;
+  p.period = 2;
+  p.lanes[1].instructions[0].residues = 1;  // every other iteration
+  p.edges = {{0, 0, 1, 0, 0}, {1, 0, 0, 1, 0}};
+  Simulation s = Simulate(p);
+  EXPECT_TRUE(s.settled);
+  EXPECT_NEAR(s.period, (1 + 4 + 3 + 1 + 3) / 2.0, 1e-9);
+  EXPECT_NEAR(s.busy[1], 2, 1e-9);
+}
+
+Program WithBytes(Program p, int64_t bytes) {
+  for (Lane& lane : p.lanes) {
+    if (lane.kind == LaneKind::kCompute) continue;
+    for (Instruction& i : lane.instructions) {
+      i.operands.resize(2);
+      i.operands[0].type = {DType::kU8, {bytes}};
+    }
+  }
+  return p;
+}
+
+// Copies that take nothing from compute change nothing; others all that they cost where compute is never idle.
+TEST(Predict, BusyComputePaysForAllCopies) {
+  const int n = 12;
+  Program p = WithBytes(Pipeline(n, 3, 1, 4, 1), 100);
+  Machine m;
+  m.link_up_bytes_per_s = m.link_down_bytes_per_s = 100;  // a second each, as the instructions say
+  EXPECT_NEAR(Predict(&p, m).period, n * 4, 1e-9 * n * 4);
+  m.compute_share_while_uploading = 0.75;
+  m.compute_share_while_downloading = 0.9;
+  const Simulation s = Predict(&p, m);
+  EXPECT_NEAR(s.period, n * (4 + 0.25 + 0.1), 1e-3 * s.period);
+  EXPECT_NEAR(s.copies_cost, n * 0.35, 0.01 * n);
+  EXPECT_NEAR(s.busy[0], s.period, 1e-3 * s.period);
+  EXPECT_NEAR(Simulate(p).period, s.period, 1e-3 * s.period);
+}
+
+// Compute that is busy for a part of the period is slowed down for that part; a link that takes longer stays the limit.
+TEST(Predict, WaitingComputePaysItsShare) {
+  const int n = 12;
+  Program p = WithBytes(Pipeline(n, 3, 4, 1, 0), 400);
+  Machine m;
+  m.link_up_bytes_per_s = m.link_down_bytes_per_s = 100;
+  m.compute_share_while_uploading = 0.5;
+  const Simulation s = Predict(&p, m);
+  EXPECT_NEAR(s.period, n * 4, 1e-3 * n * 4);
+  EXPECT_NEAR(s.busy[0], n * 2, 0.01 * n);  // a copy runs all the time: half of the rate
+}
+
 }  // namespace
 }  // namespace zo2

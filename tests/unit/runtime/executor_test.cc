@@ -6,80 +6,11 @@
 
 #include "ir/schedule/verify.h"
 #include "runtime/trace.h"
-#include "tests/tools/scalar_noise.h"
+#include "tests/unit/runtime/serial_trainer.h"
 #include "tests/unit/runtime/tiny_run.h"
 
 namespace zo2 {
 namespace {
-
-// The model of the tiny schedules (two linears, relu, classification; a bias on request), trained step by step with
-// whole weights and nothing overlapped.
-TinyResult Serial(const TinyRun& run, int samples, int micro_batches, bool bias) {
-  struct Param {
-    std::string name;
-    uint32_t id;
-    std::vector<float> v;
-    bool decay;
-  };
-  std::vector<Param> params;
-  const auto add = [&](const char* name, int64_t n, bool decay) {
-    const uint32_t id = static_cast<uint32_t>(17 + params.size());
-    params.push_back({name, id, {}, decay});
-    for (int64_t i = 0; i < n; ++i) params.back().v.push_back(MasterValue(id, i));
-  };
-  add("W0", 16, true);
-  if (bias) add("b0", 4, false);
-  add("W1", 12, true);
-  if (bias) add("b1", 3, false);
-  const uint64_t seed = run.parameters.seed;
-  const double eps = run.parameters.eps;
-  TinyResult result;
-  for (int64_t t = 0; t < run.steps; ++t) {
-    std::vector<double> row, g;
-    for (int i = 0; i < samples; ++i) {
-      const uint64_t direction = static_cast<uint64_t>(t * samples + i);
-      double loss[2];
-      for (int side = 0; side < 2; ++side) {
-        std::vector<std::vector<float>> w;
-        for (const Param& p : params) {
-          w.push_back(p.v);
-          for (size_t n = 0; n < p.v.size(); ++n)
-            w.back()[n] = std::fma(static_cast<float>(side == 0 ? eps : -eps), scalar::Gaussian(seed, direction, p.id, n), p.v[n]);
-        }
-        double sum = 0, count = 0;
-        for (int e = 0; e < 2 * micro_batches; ++e) {
-          float h[4], y[3];
-          for (int j = 0; j < 4; ++j) {
-            h[j] = bias ? w[1][static_cast<size_t>(j)] : 0;
-            for (int k = 0; k < 4; ++k) h[j] += InputValue(t, e * 4 + k) * w[0][static_cast<size_t>(j * 4 + k)];
-            h[j] = std::max(0.0f, h[j]);
-          }
-          double exps = 0;
-          for (int j = 0; j < 3; ++j) {
-            y[j] = bias ? w[3][static_cast<size_t>(j)] : 0;
-            for (int k = 0; k < 4; ++k) y[j] += h[k] * w[bias ? 2 : 1][static_cast<size_t>(j * 4 + k)];
-            exps += std::exp(static_cast<double>(y[j]));
-          }
-          sum += std::log(exps) - static_cast<double>(y[LabelValue(t, e)]);
-          count += 1;
-        }
-        loss[side] = sum / count;
-      }
-      g.push_back((loss[0] - loss[1]) / (2 * eps));
-      row.insert(row.end(), {loss[0], loss[1], g.back()});
-    }
-    result.records.push_back(row);
-    for (Param& p : params)
-      for (size_t n = 0; n < p.v.size(); ++n) {
-        if (p.decay) p.v[n] = static_cast<float>(1 - run.lr * run.parameters.weight_decay) * p.v[n];
-        for (int i = 0; i < samples; ++i)
-          p.v[n] = std::fma(static_cast<float>(-((run.lr * g[static_cast<size_t>(i)]) / samples)),
-                            scalar::Gaussian(seed, static_cast<uint64_t>(t * samples + i), p.id, n), p.v[n]);
-      }
-  }
-  for (const Param& p : params) result.weights[p.name] = p.v;
-  return result;
-}
 
 TEST(Executor, EqualsASerialTrainerToTheBit) {
   for (const bool bias : {false, true})
@@ -93,7 +24,7 @@ TEST(Executor, EqualsASerialTrainerToTheBit) {
             const TinyRun run;
             auto result = RunTiny(tiny::MakeSchedule(o), run);
             ASSERT_TRUE(result.ok()) << result.status().message();
-            EXPECT_EQ(*result, Serial(run, samples, micro, bias))
+            EXPECT_EQ(*result, SerialTrainer(run, o).Run())
                 << "bias " << bias << " samples " << samples << " micro " << micro << " slots " << slots << " K " << period;
           }
 }

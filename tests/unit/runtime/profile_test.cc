@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/tools/tiny_schedules.h"
 #include "tests/unit/runtime/fake_kernels.h"
@@ -30,7 +31,9 @@ TEST(Profile, WritesAMachineFileWithEveryCallOfThePlan) {
   const auto json = nlohmann::json::parse(*text);
   for (const char* key : {"memory_bytes_per_s", "call_overhead_s", "noise_normals_per_s", "link_up_bytes_per_s",
                           "link_down_bytes_per_s", "link_duplex", "disk_read_bytes_per_s", "disk_write_bytes_per_s",
-                          "device_bytes", "host_bytes", "disk_bytes", "compute_threads"}) {
+                          "disk_latency_s", "device_bytes", "host_bytes", "disk_bytes", "compute_threads", "host_threads",
+                          "host_update_params_per_s", "encode_bytes_per_s", "compute_share_while_uploading",
+                          "compute_share_while_downloading"}) {
     ASSERT_TRUE(json.contains(key)) << key;
     EXPECT_GT(json[key].get<double>(), 0) << key;
   }
@@ -43,6 +46,12 @@ TEST(Profile, WritesAMachineFileWithEveryCallOfThePlan) {
   const auto& calls = json["calls"];
   EXPECT_TRUE(calls.contains("linear(f32[2,4],f32[2,4],f32[2])")) << calls.dump();
   EXPECT_TRUE(calls.contains("relu(f32[2,4])"));
+  int prepares = 0;
+  for (const auto& [signature, seconds] : calls.items()) prepares += signature.rfind("prepare(f32>f32[", 0) == 0;
+  EXPECT_GT(prepares, 0) << calls.dump();
+  EXPECT_LE(json["compute_share_while_uploading"].get<double>(), 1);
+  EXPECT_GE(json["spread"]["calls"].get<double>(), 0);
+  EXPECT_EQ(json["measured_on"]["cores"], std::to_string(std::thread::hardware_concurrency()));
   EXPECT_TRUE(calls.contains("classify_loss(f32[2,3],i64[2])"));
 }
 

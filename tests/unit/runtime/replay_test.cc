@@ -99,7 +99,6 @@ TEST(Replay, BlocksThreadsAndPassesChangeNoBits) {
         job.schedule = &large.schedule;
         job.tile = &tile;
         job.source = job.master_out = expected.data();
-        job.source_is_master = true;
         job.version = step;
         job.step = step + 1;
         job.records = {reinterpret_cast<const std::byte*>(&large.log.at(0)), StepRecordBytes(1), 9};

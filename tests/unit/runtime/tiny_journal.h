@@ -80,9 +80,17 @@ struct TinyTraining {
   // From `step` to train.steps; `start` has the weights at `step`. The journal may be closed (steps are not recorded).
   Result<TrainSummary> Run(const WeightReader& start, int64_t step, JournalWriter& journal,
                            const std::string& path = "") {
+    return Run([&](Executor& e) { return LoadMasters(start, e); }, step, journal, path);
+  }
+  // Going on.
+  Result<TrainSummary> Run(RunState& state, JournalWriter& journal, const std::string& path = "") {
+    return Run([&](Executor& e) { return LoadRun(state, e); }, state.step(), journal, path);
+  }
+  Result<TrainSummary> Run(const std::function<Status(Executor&)>& load, int64_t step, JournalWriter& journal,
+                           const std::string& path) {
     ZO2_ASSIGN(device, OpenDevice("cpu"));
     ZO2_ASSIGN(executor, Executor::Prepare(schedule, *device, {}));
-    ZO2_TRY(executor->Initialize(kernels, parameters, step, [&](Executor& e) { return LoadMasters(start, e); }));
+    ZO2_TRY(executor->Initialize(kernels, parameters, step, load));
     TrainHooks hooks;
     hooks.fill = [this](int64_t s, std::span<std::byte* const>) -> Result<int64_t> {
       FillTinyInputs(*executor, *schedule.Find(Purpose::kTrain), s, s, nan_step);
@@ -95,13 +103,39 @@ struct TinyTraining {
     if (!path.empty())
       hooks.snapshot = [&](int64_t s) -> Status {
         ZO2_ASSIGN(const SnapshotRecord record, WriteSnapshot(path, Header().Id(), parameters.seed, schedule,
-                                                              MasterReader(*executor), s, generation, 2));
+                                                              MasterReader(*executor), CodesOf(*executor), s,
+                                                              generation, 2));
         generation = 1 - generation;
         return journal.Snapshot(record);
       };
     return Train(*executor, train, hooks);
   }
-  std::vector<std::byte> Weights() { return Contents(schedule, MasterReader(*executor)); }
+  // What has a master.
+  std::vector<std::byte> Weights() {
+    std::vector<std::byte> all;
+    for (const int32_t w : AllWeights(schedule)) {
+      const auto coded = [w](const Tile& tile) { return tile.master < 0 && tile.segments[0].weight == w; };
+      if (std::any_of(schedule.tiles.begin(), schedule.tiles.end(), coded)) continue;
+      EXPECT_TRUE(ForEachBlock(schedule, w, MasterReader(*executor), [&](std::span<const std::byte> bytes) {
+                    all.insert(all.end(), bytes.begin(), bytes.end());
+                    return Status();
+                  }).ok());
+    }
+    return all;
+  }
+  // Codes and the steps that they are current through.
+  std::vector<std::byte> Codes() {
+    std::vector<std::byte> all;
+    for (size_t t = 0; t < schedule.tiles.size(); ++t) {
+      const Tile& tile = schedule.tiles[t];
+      if (tile.codes < 0) continue;
+      std::vector<std::byte> codes(tile.wire_bytes);
+      EXPECT_TRUE(executor->ReadBuffer(tile.codes, 0, codes).ok());
+      all.insert(all.end(), codes.begin(), codes.end());
+      if (tile.trainable) all.push_back(static_cast<std::byte>(executor->codes_version(static_cast<TileId>(t))));
+    }
+    return all;
+  }
 
   Schedule schedule;
   KernelTable kernels;

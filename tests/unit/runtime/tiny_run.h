@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "runtime/executor.h"
+#include "tests/tools/scalar_wire.h"
 #include "tests/tools/tiny_schedules.h"
 #include "tests/unit/runtime/fake_kernels.h"
 
@@ -38,7 +40,7 @@ struct TinyResult {
 
 struct TinyRun {
   int64_t steps = 7;
-  int64_t eval_every = 0;
+  int64_t eval_every = 0, flush_every = 0;
   RunParameters parameters{.seed = 0x123456789abcdefull, .eps = 1e-2, .weight_decay = 0.1};
   double lr = 5e-2;
   ExecutorOptions options;
@@ -57,7 +59,12 @@ inline Status LoadTinyMasters(Executor& executor) {
       for (int64_t n = 0; n < g.elements(); ++n)
         values.push_back(MasterValue(static_cast<size_t>(s.weights[static_cast<size_t>(g.weight)].components[0].tensor_id),
                                      (g.row_begin + n / width) * s.weights[static_cast<size_t>(g.weight)].cols() + g.col_begin + n % width));
-      ZO2_TRY(executor.WriteBuffer(tile.master, g.offset, std::as_bytes(std::span(values))));
+      if (tile.master >= 0) ZO2_TRY(executor.WriteBuffer(tile.master, g.offset, std::as_bytes(std::span(values))));
+      if (tile.codes < 0) continue;
+      uint64_t bad;
+      const std::vector<uint8_t> codes =
+          scalar::Encoded(s.weights[static_cast<size_t>(g.weight)].components[0].wire, g.row_end - g.row_begin, width, values, &bad);
+      ZO2_TRY(executor.WriteBuffer(tile.codes, g.wire_offset, std::as_bytes(std::span(codes))));
     }
   return Status();
 }
@@ -96,7 +103,8 @@ inline Result<TinyResult> RunTiny(const Schedule& schedule, const TinyRun& run) 
   };
   int64_t next_read = 0;
   for (int64_t step = 0; step < run.steps;) {
-    const int64_t stop = run.eval_every > 0 ? std::min(run.steps, step + run.eval_every) : run.steps;
+    const auto next = [&](int64_t every) { return every > 0 ? step - step % every + every : run.steps; };
+    const int64_t stop = std::min({run.steps, next(run.eval_every), next(run.flush_every)});
     ZO2_TRY(executor->Start(Purpose::kTrain));
     EXPECT_EQ(executor->first(), step);
     for (; step < stop; ++step) {
@@ -113,7 +121,8 @@ inline Result<TinyResult> RunTiny(const Schedule& schedule, const TinyRun& run) 
       collect(next_read);
     }
     ZO2_TRY(executor->Drain());
-    if (run.eval_every > 0) {
+    if (run.flush_every > 0 && (step % run.flush_every == 0)) ZO2_TRY(executor->Flush());
+    if (run.eval_every > 0 && (step % run.eval_every == 0 || step == run.steps)) {
       const Program& evaluate = *schedule.Find(Purpose::kEvaluate);
       ZO2_TRY(executor->Start(Purpose::kEvaluate));
       for (int64_t i = 0; i < 2; ++i) {
@@ -130,6 +139,7 @@ inline Result<TinyResult> RunTiny(const Schedule& schedule, const TinyRun& run) 
   ZO2_TRY(executor->Flush());
   for (const Tile& tile : schedule.tiles)
     for (const Segment& g : tile.segments) {
+      if (tile.master < 0) continue;  // only codes
       const PlanWeight& weight = schedule.weights[static_cast<size_t>(g.weight)];
       std::vector<float>& whole = result.weights[weight.name];
       whole.resize(static_cast<size_t>(NumElements(weight.shape)));

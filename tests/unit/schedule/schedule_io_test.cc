@@ -60,7 +60,7 @@ TEST(ScheduleIo, DefaultsSurvive) {
     ASSERT_TRUE(read.ok()) << read.status().message();
     EXPECT_EQ(Flat(*read), Flat(empty));
   }
-  EXPECT_TRUE(ScheduleFromJson("{\"version\": 1}").ok());
+  EXPECT_TRUE(ScheduleFromJson("{\"version\": 2}").ok());
 }
 
 TEST(ScheduleIo, RealSchedulesSurviveFiles) {
@@ -239,25 +239,25 @@ TEST(ScheduleIo, SaysWhatIsWrong) {
       {"{", {"not well-formed JSON"}},
       {"  {}", {"lacks its version"}},
       {"[1]", {"no plan of zo2-plan"}},
-      {"{\"version\": 2}", {"has version 2", "reads version 1", "make it again"}},
-      {"{\"version\": 1, \"speed\": 3}", {"plan has a field this version does not know"}},
-      {"{\"version\": 1, \"arenas\": [{\"bytes\": -5}]}", {"plan.arenas[0].bytes", "integer in range"}},
-      {"{\"version\": 1, \"arenas\": [{\"bytes\": 1.5}]}", {"plan.arenas[0].bytes", "integer in range"}},
-      {"{\"version\": 1, \"arenas\": [{\"tier\": \"tape\"}]}", {"plan.arenas[0].tier", "not a name"}},
-      {"{\"version\": 1, \"arenas\": 3}", {"plan.arenas must be a list"}},
-      {"{\"version\": 1, \"loss\": []}", {"plan.loss must be an object"}},
-      {"{\"version\": 1, \"values\": [{\"data\": \"@\"}]}", {"plan.values[0].data", "base64"}},
-      {"{\"version\": 1, \"rademacher\": 1}", {"plan.rademacher must be true or false"}},
-      {"{\"version\": 1, \"machine\": 1}", {"plan.machine must be a string"}},
-      {"{\"version\": 1, \"programs\": [{\"predicted_period\": \"soon\"}]}",
+      {"{\"version\": 3}", {"has version 3", "reads version 2", "make it again"}},
+      {"{\"version\": 2, \"speed\": 3}", {"plan has a field this version does not know"}},
+      {"{\"version\": 2, \"arenas\": [{\"bytes\": -5}]}", {"plan.arenas[0].bytes", "integer in range"}},
+      {"{\"version\": 2, \"arenas\": [{\"bytes\": 1.5}]}", {"plan.arenas[0].bytes", "integer in range"}},
+      {"{\"version\": 2, \"arenas\": [{\"tier\": \"tape\"}]}", {"plan.arenas[0].tier", "not a name"}},
+      {"{\"version\": 2, \"arenas\": 3}", {"plan.arenas must be a list"}},
+      {"{\"version\": 2, \"loss\": []}", {"plan.loss must be an object"}},
+      {"{\"version\": 2, \"values\": [{\"data\": \"@\"}]}", {"plan.values[0].data", "base64"}},
+      {"{\"version\": 2, \"rademacher\": 1}", {"plan.rademacher must be true or false"}},
+      {"{\"version\": 2, \"machine\": 1}", {"plan.machine must be a string"}},
+      {"{\"version\": 2, \"programs\": [{\"predicted_period\": \"soon\"}]}",
        {"predicted_period must be a number"}},
-      {"{\"version\": 1, \"nodes\": [{\"attrs\": {\"axis\": true}}]}", {"plan.nodes[0].attrs"}},
+      {"{\"version\": 2, \"nodes\": [{\"attrs\": {\"axis\": true}}]}", {"plan.nodes[0].attrs"}},
       {std::string(1 << 20, '[').insert(0, "{\"version\":"), {"not well-formed JSON"}},
   };
   if (bytes[0] != '{') {
     cases.push_back({bytes.substr(0, 20), {"cut off after 20 bytes"}});
     cases.push_back({bytes.substr(0, bytes.size() - 3), {"bytes after its head", "cut off"}});
-    cases.push_back({other_version, {"has version 9", "reads version 1", "make it again"}});
+    cases.push_back({other_version, {"has version 9", "reads version 2", "make it again"}});
     cases.push_back({damaged, {"checksum", "damaged"}});
   }
   for (const Case& c : cases) {

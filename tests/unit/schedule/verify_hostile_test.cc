@@ -117,9 +117,24 @@ tiny::Options Everything() {
   return o;
 }
 
+tiny::Options Coded() {
+  tiny::Options o;
+  o.freeze_first = o.bias = true;
+  o.first = tiny::Keep::kFrozenCodes, o.second = tiny::Keep::kHostUpdate;
+  o.wire = WireFormat::kI4;
+  return o;
+}
+tiny::Options Refreshed() {
+  tiny::Options o;
+  o.first = o.second = tiny::Keep::kRefresh;
+  o.period = 2;
+  o.host_losses = false;
+  return o;
+}
+
 TEST(VerifyHostile, EveryFieldAtEveryExtreme) {
   int64_t tried = 0, accepted = 0;
-  for (const tiny::Options& options : {tiny::Options(), Everything()}) {
+  for (const tiny::Options& options : {tiny::Options(), Everything(), Coded(), Refreshed()}) {
     const Schedule valid = Valid(options);
     const int64_t fields = CountFields(valid);
     EXPECT_GT(fields, 1000);
@@ -137,11 +152,12 @@ TEST(VerifyHostile, EveryFieldAtEveryExtreme) {
 
 TEST(VerifyHostile, SeveralFieldsAtOnce) {
   std::mt19937_64 random(3);
-  int accepted = 0;
-  constexpr int kTried = 15000;
-  for (const tiny::Named& named : tiny::WholeCorpus()) {
+  size_t accepted = 0;
+  constexpr size_t kTried = 23000;
+  const std::vector<tiny::Named> corpus = tiny::WholeCorpus();
+  for (const tiny::Named& named : corpus) {
     const Schedule valid = tiny::MakeSchedule(named.options);
-    for (int n = 0; n < kTried / 38; ++n) {
+    for (size_t n = 0; n < kTried / corpus.size(); ++n) {
       Schedule s = valid;
       std::string what = named.name;
       for (uint64_t k = 1 + random() % 4; k > 0; --k) {

@@ -162,9 +162,6 @@ TEST(VerifyInstruction, Copies) {
                  {"a tile to no slot",
                   upload([](Schedule& s, Instruction& i) { i.operands[1].buffer = Named(s, "branch 0"); }),
                   {tile, "slots only"}},
-                 {"forms differ",
-                  [](Schedule& s) { s.tiles[0].wire_bytes += 64; },
-                  {"copy of tile W0:0", "different forms"}},
                  {"writes a frozen tile",
                   [](Schedule& s) {
                     Instruction& i = TileCopy(Train(s), false, 1);
@@ -265,33 +262,6 @@ TEST(VerifyInstruction, Prepares) {
            trained([](Schedule&, Instruction& i) { i.operands[4].buffer = i.operands[3].buffer; }),
            {w1, "operands 3 and 4"}},
       });
-}
-
-// A resident tile whose wire form differs may not pass through a slot: prepare reads a slot as the wire has
-// it.
-TEST(VerifyInstruction, SlotsHoldTheWireForm) {
-  tiny::Options options;
-  options.slots = 0;
-  options.bias = true;
-  Schedule valid = Valid(options);
-  Buffer slot;
-  slot.name = "slot";
-  slot.kind = BufferKind::kSlot;
-  slot.offset = valid.arenas[0].bytes;
-  slot.bytes = valid.tiles[0].bytes;
-  valid.arenas[0].bytes += slot.bytes;
-  valid.arenas[0].budget = 0;
-  valid.buffers.push_back(slot);
-  Tile& tile = valid.tiles[0];  // the bias before the matrix, on the wire
-  tile.segments[0].wire_offset = 64;
-  tile.segments[1].wire_offset = 0;
-  ASSERT_TRUE(Verify(valid).ok()) << Verify(valid).status().message();
-  ExpectRejected(valid, {{"written to a slot",
-                          [](Schedule& s) {
-                            Nth(Train(s), InstrKind::kPrepare, 0).operands[1].buffer =
-                                static_cast<BufferId>(s.buffers.size()) - 1;
-                          },
-                          {"prepare of tile W0:0", "writes the master's form to a slot"}}});
 }
 
 TEST(VerifyInstruction, Gradients) {

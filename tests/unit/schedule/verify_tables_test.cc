@@ -14,7 +14,7 @@ TEST(VerifyTables, ArenasAndBuffers) {
   ExpectRejected(
       valid,
       {
-          {"version", [](Schedule& s) { s.version = 2; }, {"version 2"}},
+          {"version", [](Schedule& s) { s.version = 3; }, {"version 3"}},
           {"tier", [](Schedule& s) { s.arenas[0].tier = static_cast<Tier>(7); }, {"arena 0"}},
           {"device below 0", [](Schedule& s) { s.arenas[0].device = -1; }, {"arena 0"}},
           {"host of a device", [](Schedule& s) { s.arenas[1].device = 1; }, {"arena 1"}},
@@ -29,7 +29,7 @@ TEST(VerifyTables, ArenasAndBuffers) {
            {"buffer 2 (record)", "arena 2"}},
           {"arena below 0", [](Schedule& s) { s.buffers[2].arena = -1; }, {"buffer 2 (record)", "arena -1"}},
           {"kind",
-           [](Schedule& s) { s.buffers[2].kind = static_cast<BufferKind>(13); },
+           [](Schedule& s) { s.buffers[2].kind = static_cast<BufferKind>(14); },
            {"buffer 2 (record)", "no kind"}},
           {"ring of none",
            [](Schedule& s) { BufferNamed(s, "input").ring = 0; },
@@ -161,6 +161,14 @@ TEST(VerifyTables, Tiles) {
           {"leaves the tile",
            segment([](Segment& g) { g.wire_offset = 128; }),
            {"tile W0:0", "at 128", "leaves the tile's 128"}},
+          {"another size on the wire",
+           tile([](Tile& t) { t.wire_bytes += 64; }),
+           {"tile W0:0", "not coded but has 192 bytes on the wire instead of its master's 128"}},
+          {"another order on the wire",
+           [](Schedule& s) {
+             std::swap(s.tiles[0].segments[0].wire_offset, s.tiles[0].segments[1].wire_offset);
+           },
+           {"tile W0:0", "W0 is at 64 on the wire and at 0 in its master"}},
           {"offset overflows",
            segment([](Segment& g) { g.branch_offset = ~0ull - 63; }),
            {"tile W0:0", "leaves the tile"}},

@@ -1,9 +1,6 @@
-#include "tests/property/planner/oracle.h"
-
-#include <algorithm>
+#include "tests/property/planner/instance.h"
 
 #include "planner/precision.h"
-#include "planner/simulate.h"
 
 namespace zo2 {
 
@@ -27,34 +24,6 @@ std::unique_ptr<Instance> MakeInstance(const Graph& graph, const Machine& machin
   in.input = {&in.graph, &in.machine, &in.options, &in.partition, in.cost.get(), &in.train, &in.evaluate};
   in.demand = MeasureDemand(in.input);
   return instance;
-}
-
-Best Enumerate(const Instance& instance, int most_slots, const std::vector<int>& every) {
-  const PlanInput& in = instance.input;
-  Best best;
-  const size_t n = in.partition->tiles.size();
-  for (uint64_t set = 0; set < uint64_t{1} << n; ++set) {
-    Decision d;
-    for (size_t t = 0; t < n; ++t) d.resident.push_back((set >> t) & 1);
-    const bool streamed = set + 1 < uint64_t{1} << n;
-    for (d.slots = streamed ? 1 : 0; d.slots <= (streamed ? most_slots : 0); ++d.slots) {
-      for (int k : every) {
-        if (!streamed && k > 1) continue;
-        d.writeback_every = k;
-        MemoryUse use = MeasureMemory(in, d);
-        if (use.device() > in.options->budget || use.host() > in.options->host_budget) continue;
-        auto schedule = Emit(in, d);
-        if (!schedule.ok()) continue;
-        const double period = Simulate(*schedule->Find(Purpose::kTrain)).period;
-        ++best.decisions;
-        if (best.period == 0 || period < best.period) {
-          best.period = period;
-          best.decision = d;
-        }
-      }
-    }
-  }
-  return best;
 }
 
 }  // namespace zo2

@@ -1,0 +1,197 @@
+#include "planner/exact.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <limits>
+
+#include "planner/arith.h"
+#include "planner/class_search.h"
+#include "planner/z3_solver.h"
+
+namespace zo2 {
+namespace {
+
+constexpr int kSlots[] = {4, 6, 3, 8, 2, 1};
+constexpr double kWorth = 5e-4;  // a closed form that is less than this shorter is not worth a search
+constexpr int kHalvings = 12;
+constexpr int kAutoPrograms = 24;  // solved where Z3 was not asked for
+
+using Clock = std::chrono::steady_clock;
+
+std::vector<int64_t> CountStreamed(const ClassModels& models, size_t classes, const Decision& d) {
+  std::vector<int64_t> streamed(classes, 0);
+  for (size_t t = 0; t < d.resident.size(); ++t)
+    if (!d.resident[t]) ++streamed[models.ClassOf(static_cast<TileId>(t))];
+  return streamed;
+}
+
+// So many tiles of each class streamed, spread evenly; classes out of step, so that what is resident of
+// several does not come in bursts.
+std::vector<bool> Spread(const ClassModel& m, const std::vector<int64_t>& streamed, size_t tiles) {
+  std::vector<bool> resident(tiles, true);
+  double phase = 0;
+  for (size_t c = 0; c < m.classes.size(); ++c) {
+    const auto n = static_cast<int64_t>(m.classes[c].tiles.size());
+    const auto shift = static_cast<int64_t>(phase * static_cast<double>(n));
+    for (int64_t i = 0; i < n; ++i)
+      if ((i * streamed[c] + shift) / n != ((i + 1) * streamed[c] + shift) / n)
+        resident[Ix(m.classes[c].tiles[Ix(i)])] = false;
+    phase += 0.6180339887;  // golden: no two in step
+    phase -= static_cast<double>(static_cast<int>(phase));
+  }
+  return resident;
+}
+
+std::string Percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2g %%", 100 * share);
+  return text;
+}
+
+class Search {
+ public:
+  Search(const PlanInput& in, const Demand& demand, uint32_t effort, ExactSearch* out)
+      : in_(in), effort_(effort), out_(*out), models_(in, demand), every_(EveryChoices(in)) {}
+
+  std::vector<Candidate> Run(const std::vector<Candidate>& seeds, int most) {
+    const auto start = Clock::now();
+    out_.ran = true;
+    std::vector<int> slots(std::begin(kSlots), std::end(kSlots));
+    if (in_.options->slots > 0) slots = {in_.options->slots};
+    double known = std::numeric_limits<double>::infinity();
+    for (const Candidate& seed : seeds) known = std::min(known, ClosedForm(seed.decision));
+    std::vector<Candidate> found;
+    out_.proved = out_.closed_form = known;
+    for (int s : slots) {
+      double best = std::numeric_limits<double>::infinity();
+      for (const Candidate& seed : seeds)
+        if (seed.decision.slots == s) best = std::min(best, ClosedForm(seed.decision));
+      // Numbers of slots that greedy has no plan for are of use only if they beat those it has.
+      if (best == std::numeric_limits<double>::infinity()) best = known;
+      if (auto c = Best(s, best)) found.push_back(std::move(*c));
+      if (out_.out_of_time) break;
+    }
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.period < b.period; });
+    if (static_cast<int>(found.size()) > most) found.resize(Ix(most));
+    if (!found.empty()) out_.closed_form = std::min(known, found.front().period);
+    if (out_.undecided > 0 || out_.out_of_time) out_.proved = std::min(out_.proved, least_);
+    out_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    return found;
+  }
+
+ private:
+  double ClosedForm(const Decision& d) {
+    const ClassModel& m = models_.Every(d.writeback_every);
+    return Period(m, CountStreamed(models_, m.classes.size(), d), d.slots);
+  }
+
+  // The best decision with so many slots; nullopt when none is shorter than `best` by closed form.
+  std::optional<Candidate> Best(int slots, double best) {
+    std::vector<int64_t> counts;
+    int every = 0;
+    const double before = best;
+    SearchSettings(&models_, every_, {slots}, false, best * (1 - kWorth),
+                   [&](const ClassModel& m, const Setting& setting, const ClassProgram& p) {
+                     std::vector<int64_t> x;
+                     const double seconds = Shorter(p, best * (1 - kWorth), &x);
+                     if (!x.empty()) {
+                       best = std::min(seconds, Period(m, x, setting.slots));
+                       counts = x;
+                       every = m.every;
+                     }
+                     return best * (1 - kWorth);
+                   });
+    out_.proved = std::min(out_.proved, best * (1 - kWorth));
+    if (counts.empty()) return std::nullopt;
+    const ClassModel& m = models_.Every(every);
+    Candidate c;
+    c.decision.strategy = "z3";
+    c.decision.slots = std::any_of(counts.begin(), counts.end(), [](int64_t x) { return x > 0; }) ? slots : 0;
+    c.decision.writeback_every = every;
+    c.decision.resident = Spread(m, counts, in_.partition->tiles.size());
+    c.period = best;
+    if (!Fits(in_, MeasureMemory(in_, c.decision))) return std::nullopt;
+    c.causes = ExplainGreedy(in_, c.decision);
+    c.causes.push_back("z3: of all class counts with " + std::to_string(slots) +
+                       " slots none has a closed form shorter by " + Percent(kWorth) +
+                       (before < 1e300 ? "; greedy's is " + Percent(before / best - 1) + " longer" : ""));
+    return c;
+  }
+
+  // Integers whose T is below `best`, the least to 1 / 4096 of what could be won; x is empty when there are
+  // none. T.
+  double Shorter(const ClassProgram& p, double best, std::vector<int64_t>* x) {
+    if (out_.out_of_time) return best;
+    if (effort_ > 0 && out_.programs >= kAutoPrograms) {
+      Sure(Answer::kUndecided, 0);
+      return best;
+    }
+    double low = 0;
+    std::vector<double> ignored;
+    ++out_.programs;
+    const Answer least = solver_.Minimise(p, in_.deadline, &low, &ignored);
+    if (!Sure(least, 0) || least == Answer::kNo || low >= best) return best;
+    double high = best;
+    for (int i = 0; i < kHalvings && high > low * (1 + kWorth); ++i) {
+      // The bound itself, or nearly, is often reached.
+      const double at = i == 0 ? std::min(high, low * (1 + kWorth)) : 0.5 * (low + high);
+      std::vector<int64_t> counts;
+      ++out_.decisions;
+      const Answer answer = solver_.Decide(p, at, effort_, in_.deadline, &counts);
+      Sure(answer, low);
+      if (out_.out_of_time) break;
+      if (answer == Answer::kYes) {
+        *x = counts;
+        high = at;
+      } else {
+        low = at;
+      }
+    }
+    return high;
+  }
+
+  // Notes a question that was given up: what it left open is no shorter than `low`.
+  bool Sure(Answer answer, double low) {
+    if (answer == Answer::kYes || answer == Answer::kNo) return true;
+    ++out_.undecided;
+    least_ = std::min(least_, low);
+    out_.out_of_time = out_.out_of_time || Clock::now() >= in_.deadline;
+    return false;
+  }
+
+  const PlanInput& in_;
+  const uint32_t effort_;
+  ExactSearch& out_;
+  ClassModels models_;
+  const std::vector<int> every_;
+  Z3Solver solver_;
+  double least_ = std::numeric_limits<double>::infinity();
+};
+
+class Exact : public Strategy {
+ public:
+  std::string name() const override { return "z3"; }
+  Result<std::vector<Candidate>> Decide(const PlanInput& in, const Demand& demand, int most) const override {
+    ZO2_ASSIGN(std::vector<Candidate> seeds, MakeGreedy()->Decide(in, demand, std::max(most, 32)));
+    ExactSearch search;
+    std::vector<Candidate> found = DecideExactly(in, demand, seeds, most, 0, &search);
+    for (Candidate& seed : seeds)
+      if (static_cast<int>(found.size()) < most) found.push_back(std::move(seed));
+    return found;
+  }
+};
+
+}  // namespace
+
+std::vector<Candidate> DecideExactly(const PlanInput& in, const Demand& demand,
+                                     const std::vector<Candidate>& seeds, int most, uint32_t effort,
+                                     ExactSearch* search) {
+  if (!Z3Solver::IsBuilt() || in.partition->tiles.empty()) return {};
+  return Search(in, demand, effort, search).Run(seeds, most);
+}
+
+std::unique_ptr<Strategy> MakeExact() { return Z3Solver::IsBuilt() ? std::make_unique<Exact>() : nullptr; }
+
+}  // namespace zo2

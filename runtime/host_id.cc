@@ -1,0 +1,66 @@
+#include "runtime/host_id.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "runtime/kernels/noise.h"
+
+namespace zo2 {
+
+std::map<std::string, std::string> ThisMachine(const std::string& link) {
+  std::string processor = "unknown";
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(':');
+    if (line.rfind("model name", 0) != 0 || colon == std::string::npos) continue;
+    processor = line.substr(std::min(line.size(), colon + 2));
+    break;
+  }
+  return {{"processor", processor},
+          {"cores", std::to_string(std::thread::hardware_concurrency())},
+          {"instructions", std::string(kernels::Name(kernels::BestIsa()))},
+          {"link", link}};
+}
+
+namespace {
+
+// The report's object "machine"; null where there is none.
+nlohmann::json MachineOf(const Schedule& schedule) {
+  const auto report = nlohmann::json::parse(schedule.report, nullptr, false);
+  if (!report.is_object() || !report.contains("machine") || !report["machine"].is_object()) return nullptr;
+  return report["machine"];
+}
+
+bool IsMeasured(const nlohmann::json& machine) {
+  return machine.contains("measured_on") && machine["measured_on"].is_object() &&
+         !machine["measured_on"].empty();
+}
+
+}  // namespace
+
+std::string MachineWarning(const Schedule& schedule, const std::map<std::string, std::string>& here) {
+  const nlohmann::json machine = MachineOf(schedule);
+  if (machine.is_null() || !IsMeasured(machine)) return "";
+  const nlohmann::json& measured = machine["measured_on"];
+  std::string differences;
+  for (const auto& [what, text] : here) {
+    const std::string there = measured.contains(what) && measured[what].is_string()
+                                  ? measured[what].get<std::string>()
+                                  : std::string();
+    if (there == text) continue;
+    const auto print = [](const std::string& s) { return s.empty() ? std::string("none") : s; };
+    differences += (differences.empty() ? "" : "; ") + what + " " + print(there) + ", here " + print(text);
+  }
+  if (differences.empty()) return "";
+  return "the plan's times are for another machine (" + differences + "); zo2-run profile measures this one";
+}
+
+std::string UnmeasuredMachine(const Schedule& schedule) {
+  const nlohmann::json machine = MachineOf(schedule);
+  if (machine.is_null() || IsMeasured(machine)) return "";
+  return machine.contains("name") && machine["name"].is_string() ? machine["name"].get<std::string>() : "";
+}
+
+}  // namespace zo2

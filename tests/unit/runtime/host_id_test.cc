@@ -1,0 +1,65 @@
+#include "runtime/host_id.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace zo2 {
+namespace {
+
+using Where = std::map<std::string, std::string>;
+
+Schedule PlannedFor(const std::string& name, const Where& measured_on) {
+  Schedule schedule;
+  schedule.report = nlohmann::json({{"machine", {{"name", name}, {"measured_on", measured_on}}}}).dump();
+  return schedule;
+}
+
+TEST(HostId, ThisMachineHasAllThatPredictionsDependOn) {
+  const Where here = ThisMachine("up=1GB/s");
+  EXPECT_FALSE(here.at("processor").empty());
+  EXPECT_GT(std::stoi(here.at("cores")), 0);
+  EXPECT_FALSE(here.at("instructions").empty());
+  EXPECT_EQ(here.at("link"), "up=1GB/s");
+}
+
+TEST(HostId, APlanForThisMachineIsNothingToWarnOf) {
+  const Where here = ThisMachine("");
+  EXPECT_EQ(MachineWarning(PlannedFor("measured", here), here), "");
+}
+
+TEST(HostId, WhatDiffersIsNamed) {
+  const Where here = ThisMachine("");
+  Where there = here;
+  there["cores"] = "96";
+  there["link"] = "up=2GB/s";
+  const std::string text = MachineWarning(PlannedFor("measured", there), here);
+  EXPECT_NE(text.find("cores 96, here " + here.at("cores")), std::string::npos) << text;
+  EXPECT_NE(text.find("link up=2GB/s, here none"), std::string::npos) << text;
+  EXPECT_EQ(text.find("processor"), std::string::npos) << text;
+  EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+}
+
+TEST(HostId, MachinesThatNobodyMeasuredAreNamed) {
+  EXPECT_EQ(UnmeasuredMachine(PlannedFor("cpu-2core", {})), "cpu-2core");
+  EXPECT_EQ(MachineWarning(PlannedFor("cpu-2core", {}), ThisMachine("")), "");
+  EXPECT_EQ(UnmeasuredMachine(PlannedFor("measured", ThisMachine(""))), "");
+}
+
+// Plans made by hand or by other versions have no report, or another one.
+TEST(HostId, ReportsOfOtherShapesAreNotJudged) {
+  for (const char* report : {"", "no json", "[]", "{}", "{\"machine\":3}"}) {
+    Schedule schedule;
+    schedule.report = report;
+    EXPECT_EQ(MachineWarning(schedule, ThisMachine("")), "") << report;
+    EXPECT_EQ(UnmeasuredMachine(schedule), "") << report;
+  }
+  Schedule schedule;
+  schedule.report = "{\"machine\":{\"name\":7,\"measured_on\":{\"cores\":2}}}";
+  EXPECT_NE(MachineWarning(schedule, ThisMachine("")), "");
+}
+
+}  // namespace
+}  // namespace zo2
