@@ -66,6 +66,8 @@ Demand MeasureDemand(const PlanInput& in) {
       return tile.trainable ? std::min(from(false), from(true)) : from(true);  // trained: as it is resident or streamed
     };
     d.prepares[t] = prepare(tile.trainable ? 1 : 0) + (d.uploads[t] - 1) * prepare(0);
+    // Nothing reads it between refreshes, which apply K updates in one pass: of each at least its normals.
+    if (per_pass == 0 && Refreshed(in, id)) d.prepares[t] = prepare(2) - prepare(1);
     d.compute += d.prepares[t];
   }
   for (Demand::Use& use : d.uses) use.seconds += d.prepares[Ix(use.tile)] / std::max(1, d.uploads[Ix(use.tile)]);
@@ -136,6 +138,7 @@ Bound Roofline(const PlanInput& in, const Demand& demand, uint64_t budget) {
         return prepare(2) - prepare(1);
       };
       l.normals = codes ? std::min(normals(false), normals(true)) : normals(false);
+      if (codes && !demand.used[t]) l.normals = 0;  // no update is applied twice
     }
     loads.push_back(l);
     all += l.bytes;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <cstdarg>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,21 +10,12 @@
 #include <vector>
 
 #include "planner/options.h"
+#include "planner/text.h"
 
 namespace zo2 {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string Line(const char* format, ...) __attribute__((format(printf, 1, 2)));
-std::string Line(const char* format, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  return text;
-}
 
 // ---- leaves ----
 

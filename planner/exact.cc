@@ -15,7 +15,8 @@ namespace {
 constexpr int kSlots[] = {4, 6, 3, 8, 2, 1};
 constexpr double kWorth = 5e-4;  // a closed form that is less than this shorter is not worth a search
 constexpr int kHalvings = 12;
-constexpr int kAutoPrograms = 24;  // solved where Z3 was not asked for
+// Where Z3 was not asked for, it ends after so many programs, or so many questions that it could not answer.
+constexpr int kAutoPrograms = 24, kAutoGivenUp = 2;
 
 using Clock = std::chrono::steady_clock;
 
@@ -124,7 +125,7 @@ class Search {
   // none. T.
   double Shorter(const ClassProgram& p, double best, std::vector<int64_t>* x) {
     if (out_.out_of_time) return best;
-    if (effort_ > 0 && out_.programs >= kAutoPrograms) {
+    if (Tired()) {
       Sure(Answer::kUndecided, 0);
       return best;
     }
@@ -135,6 +136,10 @@ class Search {
     if (!Sure(least, 0) || least == Answer::kNo || low >= best) return best;
     double high = best;
     for (int i = 0; i < kHalvings && high > low * (1 + kWorth); ++i) {
+      if (Tired()) {
+        Sure(Answer::kUndecided, low);
+        break;
+      }
       // The bound itself, or nearly, is often reached.
       const double at = i == 0 ? std::min(high, low * (1 + kWorth)) : 0.5 * (low + high);
       std::vector<int64_t> counts;
@@ -150,6 +155,10 @@ class Search {
       }
     }
     return high;
+  }
+
+  bool Tired() const {
+    return effort_ > 0 && (out_.programs >= kAutoPrograms || out_.undecided >= kAutoGivenUp);
   }
 
   // Notes a question that was given up: what it left open is no shorter than `low`.

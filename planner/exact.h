@@ -30,8 +30,7 @@ struct ExactSearch {
   double seconds = 0;  // that it took
 };
 
-inline constexpr uint32_t kAutoEffort =
-    100000;  // for a question, where Z3 was not asked for; see z3_solver.h
+inline constexpr uint32_t kAutoEffort = 20000;  // for a question, where Z3 was not asked for; see z3_solver.h
 
 // Decisions that are better than `seeds` by closed form, best first, at most `most`; empty when there are
 // none. Stops at in.deadline.

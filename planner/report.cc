@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "planner/emit_tiles.h"
+#include "planner/text.h"
 #include "planner/wire.h"
 
 namespace zo2 {
@@ -40,16 +40,6 @@ double SecondsOf(const Program& p, InstrKind kind) {
     }
   }
   return total;
-}
-
-std::string Line(const char* format, ...) __attribute__((format(printf, 1, 2)));
-std::string Line(const char* format, ...) {
-  char text[512];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  return text;
 }
 
 // 22569984 -> "22.57 M": powers of 1000.

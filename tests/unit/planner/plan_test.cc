@@ -11,8 +11,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
 // Every plan of the grid passes the verifier (CompilePlan runs it), keeps its budget, has one fingerprint.
 TEST(Plan, GridOfDecisionsKeepsFingerprintAndBudget) {
   Graph graph = SmallGraph();
@@ -26,6 +24,7 @@ TEST(Plan, GridOfDecisionsKeepsFingerprintAndBudget) {
           for (int every : {0, 1, 3}) {
             for (uint64_t budget : {uint64_t{0}, uint64_t{110} << 10}) {
               PlanOptions o;
+              o.prices = false;
               o.samples = samples;
               o.micro_batches = micro;
               o.strategy = strategy;
@@ -69,6 +68,7 @@ TEST(Plan, ResidentAndStreamedMixtures) {
     for (uint64_t resident = 0; resident < 60000; resident += 5000) {
       for (uint64_t tile : {uint64_t{0}, uint64_t{512}, uint64_t{4096}}) {
         PlanOptions o;
+        o.prices = false;
         o.resident = resident;
         o.tile = tile;
         o.writeback_every = resident % 3 == 0 ? 3 : 0;
@@ -189,6 +189,7 @@ TEST(Plan, PlannerNeverLosesToTrivialPlans) {
     m.link_down_bytes_per_s = rate / 3;
     for (uint64_t budget : {uint64_t{250} << 10, uint64_t{500} << 10, uint64_t{0}}) {
       PlanOptions o;
+      o.prices = false;
       o.tile = 4096;
       o.budget = budget;
       auto plan = CompilePlan(graph, m, o);

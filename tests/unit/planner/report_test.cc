@@ -10,15 +10,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
-// Views do not depend on how long a strategy thinks.
-PlanOptions Greedy() {
-  PlanOptions o;
-  o.strategy = "greedy";
-  return o;
-}
-
 TEST(Report, HasItsFieldsAndAPage) {
   PlanOptions o = Greedy();
   o.resident = 30000;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "ir/graph/graph.h"
+#include "planner/machine.h"
+#include "planner/options.h"
 
 namespace zo2 {
 
@@ -116,6 +118,15 @@ inline Graph SmallGraph(const SmallGraphOptions& o = {}) {
   b.graph.loss.labels = labels;
   (void)loss;
   return b.graph;
+}
+
+inline Machine Cpu() { return *LoadMachine("cpu-2core"); }
+
+// Views of a plan do not depend on how long a strategy thinks.
+inline PlanOptions Greedy() {
+  PlanOptions o;
+  o.strategy = "greedy";
+  return o;
 }
 
 }  // namespace zo2

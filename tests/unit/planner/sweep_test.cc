@@ -11,15 +11,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
-// Views do not depend on how long a strategy thinks.
-PlanOptions Greedy() {
-  PlanOptions o;
-  o.strategy = "greedy";
-  return o;
-}
-
 using Json = nlohmann::json;
 
 Json Swept(const char* range, int points, PlanOptions o = Greedy()) {

@@ -10,15 +10,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
-// Views do not depend on how long a strategy thinks.
-PlanOptions Greedy() {
-  PlanOptions o;
-  o.strategy = "greedy";
-  return o;
-}
-
 // The page's data: lanes in the order of time, memory within the arena, nothing from outside.
 TEST(Timeline, ShowsLanesAndMemoryOfWholeSteps) {
   for (int passes : {1, 2}) {

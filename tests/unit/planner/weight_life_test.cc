@@ -12,15 +12,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
-// Views do not depend on how long a strategy thinks.
-PlanOptions Greedy() {
-  PlanOptions o;
-  o.strategy = "greedy";
-  return o;
-}
-
 using Json = nlohmann::json;
 
 // Every upload, prepare, call and write-back of a weight, counted apart from the planner's words for them.

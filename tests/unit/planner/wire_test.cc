@@ -14,8 +14,6 @@
 namespace zo2 {
 namespace {
 
-Machine Cpu() { return *LoadMachine("cpu-2core"); }
-
 Graph Matrices(bool frozen = true) {
   SmallGraphOptions g;
   g.width = 64;
