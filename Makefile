@@ -12,7 +12,7 @@ all: build
 setup:
 	@./cmake/setup.sh build
 
-configure = cmake -S . -B $(1) -G Ninja -DZO2_DEPS=$(DEPS) $(2) >$(1).log 2>&1 || { cat $(1).log; exit 1; }
+configure = cmake -S . -B $(1) -G Ninja -DZO2_DEPS=$(DEPS) $(2) >$(1)/configure.log 2>&1 || { cat $(1)/configure.log; exit 1; }
 
 build: setup
 	@echo "build: configuring and compiling in $(BUILD)"
