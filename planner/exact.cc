@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <limits>
 
 #include "planner/arith.h"
 #include "planner/class_search.h"
+#include "planner/text.h"
 #include "planner/z3_solver.h"
 
 namespace zo2 {
@@ -42,12 +42,6 @@ std::vector<bool> Spread(const ClassModel& m, const std::vector<int64_t>& stream
     phase -= static_cast<double>(static_cast<int>(phase));
   }
   return resident;
-}
-
-std::string Percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2g %%", 100 * share);
-  return text;
 }
 
 class Search {
@@ -116,8 +110,8 @@ class Search {
     if (!Fits(in_, MeasureMemory(in_, c.decision))) return std::nullopt;
     c.causes = ExplainGreedy(in_, c.decision);
     c.causes.push_back("z3: of all class counts with " + std::to_string(slots) +
-                       " slots none has a closed form shorter by " + Percent(kWorth) +
-                       (before < 1e300 ? "; greedy's is " + Percent(before / best - 1) + " longer" : ""));
+                       " slots none has a closed form shorter by " + Line("%.2g %%", 100 * kWorth) +
+                       (before < 1e300 ? "; greedy's is " + Line("%.2g %%", 100 * (before / best - 1)) + " longer" : ""));
     return c;
   }
 

@@ -17,6 +17,7 @@
 #include "planner/estimate.h"
 #include "planner/heuristics.h"
 #include "planner/strategy.h"
+#include "planner/text.h"
 #include "planner/wire.h"
 
 namespace zo2 {
@@ -33,12 +34,6 @@ constexpr const char* kRuleNames[] = {"lanes", "uploads", "downloads", "uses", "
 
 bool AnyStreamed(const Decision& d) {
   return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
-}
-
-std::string Percent(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * x);
-  return text;
 }
 
 class Search {
@@ -325,7 +320,7 @@ std::vector<std::string> ExplainGreedy(const PlanInput& in, const Decision& d) {
   if (!AnyStreamed(d))
     return {"residency: all " + size(total) + " of weights fit the device budget beside the temporaries"};
   const PlanOptions& o = *in.options;
-  const std::string share = Percent(static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total)));
+  const std::string share = Line("%.1f %%", 100 * static_cast<double>(resident) / std::max<double>(1, static_cast<double>(total)));
   return {"residency: " + size(resident) + " of " + size(total) + " (" + share + ") stay on the device, " +
               (o.resident ? "as asked by --resident"
                           : "all that the budget leaves; of the orders tried the one with the least predicted period"),

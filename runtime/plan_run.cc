@@ -77,23 +77,6 @@ WeightReader MadeUpWeights(const Schedule& schedule) {
   };
 }
 
-// Every integer 1 (an id, a label, an attended token), every number 0.5.
-void FillInputs(const Executor& executor, const Program& program, int64_t step) {
-  const std::vector<std::byte*> inputs = InputAddresses(executor, program, step);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const TensorType& type = executor.schedule().values[static_cast<size_t>(program.inputs[i].value)].type;
-    const int64_t n = type.elements() * program.micro_batches;
-    for (int64_t k = 0; k < n; ++k) {
-      if (type.dtype == DType::kI64)
-        reinterpret_cast<int64_t*>(inputs[i])[k] = 1;
-      else if (type.dtype == DType::kF32)
-        reinterpret_cast<float*>(inputs[i])[k] = 0.5f;
-      else
-        std::memset(inputs[i] + k * SizeOf(type.dtype), SizeOf(type.dtype) == 1 ? 1 : 0, SizeOf(type.dtype));
-    }
-  }
-}
-
 double Quantile(std::vector<double> x, double q) {
   std::sort(x.begin(), x.end());
   return x[static_cast<size_t>(q * static_cast<double>(x.size() - 1) + 0.5)];
@@ -170,6 +153,22 @@ std::string SignatureOf(const Schedule& plan, const Instruction& i) {
 }
 
 }  // namespace
+
+void FillInputs(const Executor& executor, const Program& program, int64_t step) {
+  const std::vector<std::byte*> inputs = InputAddresses(executor, program, step);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorType& type = executor.schedule().values[static_cast<size_t>(program.inputs[i].value)].type;
+    const int64_t n = type.elements() * program.micro_batches;
+    for (int64_t k = 0; k < n; ++k) {
+      if (type.dtype == DType::kI64)
+        reinterpret_cast<int64_t*>(inputs[i])[k] = 1;
+      else if (type.dtype == DType::kF32)
+        reinterpret_cast<float*>(inputs[i])[k] = 0.5f;
+      else
+        std::memset(inputs[i] + k * SizeOf(type.dtype), SizeOf(type.dtype) == 1 ? 1 : 0, SizeOf(type.dtype));
+    }
+  }
+}
 
 PlanRun::~PlanRun() = default;
 

@@ -48,6 +48,10 @@ class PlanRun {
   std::unique_ptr<Executor> executor_;
 };
 
+// Fills the inputs of a step with something a model accepts: every integer 1 (an id, a label, an attended token), every
+// number 0.5.
+void FillInputs(const Executor& executor, const Program& program, int64_t step);
+
 // Seconds of calls (one branch of one part) and of prepares with one update and two branches, means by
 // signature (CallSignature, PrepareSignature).
 std::map<std::string, double> CallsInPlace(const Schedule& plan, const Program& train,

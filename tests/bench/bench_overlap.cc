@@ -19,6 +19,7 @@
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
 #include "runtime/masters.h"
+#include "runtime/plan_run.h"
 #include "runtime/weight_source.h"
 
 namespace zo2 {
@@ -73,20 +74,6 @@ Status Open(const std::string& name, const std::string& path, const LinkEmulatio
   ZO2_ASSIGN(const WeightSource source, WeightSource::Open(c->executor->schedule(), ""));
   return c->executor->Initialize(AtenKernels(), RunParameters{.seed = 1}, 0,
                                  [&](Executor& executor) { return LoadMasters(source.reader(), executor); });
-}
-
-// Every integer input is 1 (an id, a label, an attended token), every other 0.5.
-void FillInputs(const Executor& executor, const Program& program, int64_t step) {
-  const std::vector<std::byte*> inputs = InputAddresses(executor, program, step);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const TensorType& type = executor.schedule().values[static_cast<size_t>(program.inputs[i].value)].type;
-    const int64_t n = type.elements() * program.micro_batches;
-    for (int64_t k = 0; k < n; ++k) {
-      if (type.dtype == DType::kI64) reinterpret_cast<int64_t*>(inputs[i])[k] = 1;
-      else if (type.dtype == DType::kF32) reinterpret_cast<float*>(inputs[i])[k] = 0.5f;
-      else inputs[i][static_cast<size_t>(k)] = std::byte{1};
-    }
-  }
 }
 
 Status Round(Case* c, int64_t steps) {
