@@ -121,7 +121,11 @@ Bound Roofline(const PlanInput& in, const Demand& demand, uint64_t budget) {
     if (codes) {
       if (!demand.used[t]) l.up = l.up_wire = 0;
       if (Refreshed(in, id)) {
-        // Every K-th step the master goes up instead, if that is more.
+        // Every K-th step the master goes up instead; each counts as the smaller of the two (codes of a tiny matrix may
+        // be the larger), and what the master takes beyond that is divided by K.
+        const double least = std::min(l.up, uploads * in.cost->Upload(tile.bytes));
+        if (demand.used[t]) l.up_wire = least - uploads * in.cost->Upload(0);
+        l.up = least;
         l.up_every = std::max(0.0, uploads * in.cost->Upload(tile.bytes) - l.up);
         l.host_every = in.cost->HostUpdate(tile, p.weights, 0, true);
       } else {

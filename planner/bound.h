@@ -19,7 +19,8 @@ class Z3Solver;
 
 struct Bound {
   double seconds = 0;  // the larger of the two
-  double roofline = 0, lp = 0;  // lp: over class counts (class_bound.h); 0: not solved, there is no Z3 or nothing fits
+  // lp: over class counts (class_bound.h); 0: not solved, as there is no Z3 or no time, or nothing fits
+  double roofline = 0, lp = 0;
   bool capped = false;          // lp is not solved to the end, and may be less than it could
   double compute = 0, up = 0, down = 0, host = 0;  // seconds each resource needs at least
   double slots = 0;        // ... and the turnaround of slots, where the budget leaves room for one or two
@@ -45,7 +46,7 @@ struct Demand {
 };
 Demand MeasureDemand(const PlanInput& input);
 Bound Roofline(const PlanInput& input, const Demand& demand, uint64_t budget);
-// The roofline, raised by the bound over class counts.
+// The roofline, raised by the bound over class counts if that is solved before input.deadline.
 // `solver`: what has been used before is quicker; null: one of its own.
 Bound LowerBound(const PlanInput& input, const Demand& demand, uint64_t budget, Z3Solver* solver = nullptr);
 

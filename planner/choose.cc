@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <optional>
 #include <random>
+#include <utility>
 
 #include "planner/arith.h"
 #include "planner/heuristics.h"
@@ -73,7 +74,7 @@ class Chooser {
         asked_(in.options->strategy == "auto" || in.options->strategy == "z3" ? "greedy"
                                                                               : in.options->strategy),
         bound_(LowerBound(in, demand, in.options->budget)),
-        enough_((1 + in.options->gap) * bound_.seconds) {
+        enough_(NearEnough(*in.options, bound_)) {
     const int64_t affordable =
         std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost);
     most_ = static_cast<int>(Uses(*in.options, "simulate") ? affordable : 1);
@@ -91,6 +92,7 @@ class Chooser {
     if (exact || (automatic && best_ && best_->simulation.period > enough_)) AskZ3(exact);
     if (!best_) return why_.ok() ? Error(Code::kInfeasible, "no strategy fits the budgets") : why_;
     best_->bound = std::move(bound_);
+    best_->bound_of = in_.options->wire_update;
     best_->exact = search_;
     best_->out_of_time = (out_of_time_ || search_.out_of_time) && best_->simulation.period > enough_;
     return std::move(*best_);
@@ -138,6 +140,7 @@ class Chooser {
       if (asked && best_ && (c.period >= best_->simulation.period || best_->simulation.period <= enough_))
         continue;
       if (asked && Late()) break;
+      out_of_time_ = out_of_time_ || (asked && c.out_of_time);
       auto scored = Score(std::move(c));
       if (!scored.ok()) {
         rivals_.push_back({name, false, 0, 0, scored.status().message()});
@@ -151,10 +154,12 @@ class Chooser {
 
   void AskZ3(bool asked) {
     if (seeds_.empty() || Late()) return;
-    bool better = false;
-    for (Candidate& c : DecideExactly(in_, demand_, seeds_, most_, asked ? 0 : kAutoEffort, &search_)) {
+    bool better = false, first = true;
+    PlanInput in = in_;  // time is left to score what is found
+    if (in.deadline != Clock::time_point::max()) in.deadline -= (1 + kVerify + most_) * slowest_;
+    for (Candidate& c : DecideExactly(in, demand_, seeds_, most_, asked ? 0 : kAutoEffort, &search_)) {
       if (best_ && (c.period >= best_->simulation.period || best_->simulation.period <= enough_)) continue;
-      if (Late()) break;
+      if (!std::exchange(first, false) && Late()) break;
       auto scored = Score(std::move(c));
       if (!scored.ok()) continue;  // too many instructions
       rivals_.push_back(RowOf("z3", *scored));
@@ -213,6 +218,8 @@ class Chooser {
 };
 
 }  // namespace
+
+double NearEnough(const PlanOptions& o, const Bound& bound) { return (1 + o.gap) * bound.seconds * (1 + 1e-9); }
 
 Result<Chosen> Choose(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals) {
   return Chooser(in, demand, rivals).Run();

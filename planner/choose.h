@@ -29,9 +29,13 @@ struct Chosen {
   Schedule schedule;
   Simulation simulation;  // of train (of evaluate where there is no loss)
   Bound bound;
+  WireUpdate bound_of = WireUpdate::kHost;  // the way to update coded tiles that `bound` is of
   ExactSearch exact;         // how far Z3 came
   bool out_of_time = false;  // input.deadline ended the search, and the gap is larger than was asked for
 };
+
+// A period that is near enough to this bound for options.gap; no gap at all is one of a few roundings.
+double NearEnough(const PlanOptions& options, const Bound& bound);
 
 // Trivial plans are scored always, and win where they are better, unless the options force decisions.
 // kInfeasible (or kInvalid) with the sentence of the strategy that was asked for.

@@ -32,7 +32,7 @@ std::optional<ClassBound> SolveClassBound(const PlanInput& in, const Demand& dem
                    }
                    double seconds = 0;
                    std::vector<double> x;
-                   const Answer answer = solver->Minimise(p, Deadline::max(), &seconds, &x);
+                   const Answer answer = solver->Minimise(p, in.deadline, &seconds, &x);
                    ++best.programs;
                    sure = sure && (answer == Answer::kYes || answer == Answer::kNo);
                    if (answer != Answer::kYes || seconds >= best.seconds) return best.seconds;
@@ -65,7 +65,8 @@ ShadowPrices PriceResources(const PlanInput& in, const Demand& demand, const Bou
     changed.cost = &cost;
     const Bound other = LowerBound(changed, demand, budget, &solver);
     // Two bounds that are not solved to the end cannot be subtracted.
-    if (bound.capped || other.capped) return std::max(0.0, bound.roofline - other.roofline);
+    const bool both = (bound.lp > 0) == (other.lp > 0);
+    if (bound.capped || other.capped || !both) return std::max(0.0, bound.roofline - other.roofline);
     return std::max(0.0, bound.seconds - other.seconds);
   };
   const uint64_t budget = in.options->budget;

@@ -21,12 +21,12 @@ struct ClassBound {
   int programs = 0;  // solved
   bool capped = false;  // there were too many: the others count with their lanes' own least
 };
-// Absent where the build has no Z3 or nothing fits the budgets.
+// Absent where the build has no Z3, nothing fits the budgets, or input.deadline passes.
 std::optional<ClassBound> SolveClassBound(const PlanInput& input, const Demand& demand, Z3Solver* solver);
 
 // By how many seconds the bound falls when one figure of the machine or the budget is raised a little: the
 // bound computed again (LowerBound) and subtracted. Steps are as large as the names say, so a scarce resource
-// may be worth less by the piece than a smaller step would suggest.
+// may be worth less by the piece than a smaller step would suggest. Past input.deadline: of the roofline alone.
 struct ShadowPrices {
   double mib_of_budget = 0, gb_per_s_up = 0, gb_per_s_down = 0, host_thread = 0;
 };

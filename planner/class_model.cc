@@ -214,7 +214,8 @@ ClassProgram MakeProgram(const ClassModel& m, const Setting& setting) {
     const TileDemand &s = t.streamed, &r = t.resident;
     const auto count = static_cast<int64_t>(t.tiles.size());
     const double both = m.slow * (setting.more_down ? s.up_wire : s.down_wire);
-    p.most.push_back(t.slot_bytes <= setting.slot_bytes && !(t.trained && setting.frozen_only) ? count : 0);
+    const bool fits = setting.any_tile || t.slot_bytes <= setting.slot_bytes;
+    p.most.push_back(fits && !(t.trained && setting.frozen_only) ? count : 0);
     p.lanes[compute].base += static_cast<double>(count) * r.compute;
     p.lanes[compute].per_tile[c] = s.compute - r.compute;
     p.lanes[up].per_tile[c] = s.up + both;

@@ -113,6 +113,7 @@ struct Setting {
   uint64_t slot_bytes = 0;
   bool more_down = false;    // the download wire takes longer than the upload wire
   bool frozen_only = false;  // nothing trained is streamed: where K is forced, such a plan need not follow
+  bool any_tile = false;     // tiles of any size fit: a relaxation
 };
 ClassProgram MakeProgram(const ClassModel& model, const Setting& setting);
 

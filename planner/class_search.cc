@@ -1,6 +1,7 @@
 #include "planner/class_search.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string_view>
 
@@ -18,14 +19,15 @@ struct Entry {
   bool operator<(const Entry& other) const { return least < other.least; }
 };
 
-// Sorts, and passes over what cannot beat `best`.
+// Sorts, and passes over what cannot beat `best`: the least of that.
 template <typename Act>
-void BestFirst(std::vector<Entry> nodes, double* best, Act act) {
+double BestFirst(std::vector<Entry> nodes, double* best, Act act) {
   std::sort(nodes.begin(), nodes.end());
   for (const Entry& node : nodes) {
-    if (!(node.least < *best)) return;
+    if (!(node.least < *best)) return node.least;
     act(node);
   }
+  return std::numeric_limits<double>::infinity();
 }
 
 // Whether a direction can have more to copy than the other.
@@ -45,19 +47,12 @@ std::vector<int> EveryChoices(const PlanInput& in) {
   return all;
 }
 
-void SearchSettings(ClassModels* models, const std::vector<int>& every, const std::vector<int>& slots,
-                    bool relaxed, double best, const Visit& visit) {
+double SearchSettings(ClassModels* models, const std::vector<int>& every, const std::vector<int>& slots,
+                      bool relaxed, double best, const Visit& visit) {
+  double passed_over = std::numeric_limits<double>::infinity();
   const std::vector<uint64_t>& sizes = models->slot_sizes();
-  if (sizes.empty()) return;
+  if (sizes.empty()) return passed_over;
   const int fewest = *std::min_element(slots.begin(), slots.end());
-  // A program in which slots take as little as the smallest tile and hold any tile.
-  auto any_tile = [](const ClassModel& m, const Setting& setting) {
-    ClassProgram p = MakeProgram(m, setting);
-    for (size_t c = 0; c < m.classes.size(); ++c)
-      if (!(m.classes[c].trained && setting.frozen_only))
-        p.most[c] = static_cast<int64_t>(m.classes[c].tiles.size());
-    return p;
-  };
   // First by K alone: the least memory for slots, and no turnaround.
   std::vector<Entry> by_every;
   std::vector<std::pair<int, bool>> choices;  // K; whether it is for plans that stream nothing trained
@@ -69,14 +64,14 @@ void SearchSettings(ClassModels* models, const std::vector<int>& every, const st
     double least = MakeProgram(m, Setting()).Least();
     for (bool more_down : {false, true}) {
       if (!Possible(m, more_down)) continue;
-      ClassProgram p = any_tile(m, {fewest, sizes.back(), more_down, frozen_only});
+      ClassProgram p = MakeProgram(m, {fewest, sizes.back(), more_down, frozen_only, true});
       std::erase_if(p.lanes,
                     [](const ClassProgram::Lane& lane) { return lane.name == std::string_view("slots"); });
       least = std::min(least, p.Least());
     }
     by_every.push_back({least, k, {0, 0, false, frozen_only}});
   }
-  BestFirst(std::move(by_every), &best, [&](const Entry& outer) {
+  const double every_left = BestFirst(std::move(by_every), &best, [&](const Entry& outer) {
     const ClassModel& m = models->Every(outer.every);
     const bool frozen_only = outer.setting.frozen_only;
     std::vector<Entry> nodes = {{MakeProgram(m, Setting()).Least(), outer.every, Setting()}};
@@ -89,15 +84,16 @@ void SearchSettings(ClassModels* models, const std::vector<int>& every, const st
           nodes.push_back({MakeProgram(m, setting).Least(), outer.every, setting});
         }
         if (!relaxed || told == sizes.size()) continue;
-        const Setting rest{s, sizes.back(), more_down, frozen_only};
-        nodes.push_back({any_tile(m, rest).Least(), outer.every, rest});
+        const Setting rest{s, sizes.back(), more_down, frozen_only, true};
+        nodes.push_back({MakeProgram(m, rest).Least(), outer.every, rest});
       }
     }
-    BestFirst(std::move(nodes), &best, [&](const Entry& node) {
-      const bool rest = relaxed && told < sizes.size() && node.setting.slot_bytes == sizes.back();
-      best = visit(m, node.setting, rest ? any_tile(m, node.setting) : MakeProgram(m, node.setting));
+    const double left = BestFirst(std::move(nodes), &best, [&](const Entry& node) {
+      best = visit(m, node.setting, MakeProgram(m, node.setting));
     });
+    passed_over = std::min(passed_over, left);
   });
+  return std::min(passed_over, every_left);
 }
 
 }  // namespace zo2

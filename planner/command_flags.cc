@@ -74,7 +74,8 @@ void AddBitFlags(CLI::App* app, Flags* f) {
       ->allow_extra_args(false)
       ->default_str("none");
   AddText(app, kBits, "--max-wire-error", &f->max_wire_error, "E",
-          "with --wire auto: each weight in the narrowest format whose relative RMS error is at most this", "none");
+          "with --wire auto: each weight in the narrowest format whose relative RMS error, measured on whole "
+          "rows, is at most this", "none");
   AddText(app, kBits, "--weight-errors", &f->weight_errors, "FILE",
           "with --wire auto: errors measured by zo2-run profile --weights", "none");
   Add(app, kBits, "--wire-update", &f->wire_update, "HOW",

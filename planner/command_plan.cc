@@ -38,6 +38,7 @@ Result<void> OutOfTime(const Plan& plan, const PlanOptions& o) {
 
 Result<void> Compile(Flags& f) {
   ZO2_TRY(ReadPlanOptions(f));
+  if (!f.output.empty() && f.output == f.report) return Invalid("-o and --report both name ", f.output);
   for (const std::string& spec : f.what_if) ZO2_TRY(ParseWhatIf(spec));
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
@@ -52,13 +53,17 @@ Result<void> Compile(Flags& f) {
     ZO2_ASSIGN(WhatIfAnswer answer, WhatIf(graph, machine, f.plan, *plan, spec));
     answers.push_back(std::move(answer));
   }
-  if (!f.output.empty()) ZO2_TRY(WriteSchedule(plan->schedule, f.output));
   if (!f.report.empty()) ZO2_TRY(WriteReport(f, plan->schedule.report, answers));
+  if (!f.output.empty()) ZO2_TRY(WriteSchedule(plan->schedule, f.output));
   ZO2_ASSIGN(std::string text, ReportText(plan->schedule.report));
   if (!f.quiet) std::cout << text;
   for (size_t i = 0; i < answers.size(); ++i) std::cout << (f.quiet && i == 0 ? "" : "\n") << answers[i].text;
   if (!f.quiet && !f.output.empty()) std::cout << "\nplan written to " << f.output << "\n";
-  return OutOfTime(*plan, f.plan);
+  ZO2_TRY(OutOfTime(*plan, f.plan));
+  for (const WhatIfAnswer& answer : answers)
+    if (answer.out_of_time)
+      return Error(Code::kTimeLimit, "the time limit (--time-limit) ended the search of a changed plan: it is the best found");
+  return {};
 }
 
 Result<void> RunSweep(Flags& f) {
@@ -67,8 +72,15 @@ Result<void> RunSweep(Flags& f) {
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
   ZO2_ASSIGN(std::string json, SweepJson(graph, machine, f.plan, range.first, range.second, f.points));
-  if (f.format == "html") return Deliver(f, SweepHtml(json), "; open it in a browser, it needs no network");
-  return Deliver(f, f.format == "json" ? json : SweepText(json));
+  if (f.format == "html")
+    ZO2_TRY(Deliver(f, SweepHtml(json), "; open it in a browser, it needs no network"));
+  else
+    ZO2_TRY(Deliver(f, f.format == "json" ? json : SweepText(json)));
+  int ended = 0;
+  for (const auto& row : nlohmann::json::parse(json)["rows"]) ended += row.value("out_of_time", false);
+  if (ended == 0) return {};
+  return Error(Code::kTimeLimit, "the time limit (--time-limit) ended the search of " + std::to_string(ended) +
+                                     " of these budgets: their plans are the best found");
 }
 
 }  // namespace zo2

@@ -250,6 +250,9 @@ class Explanation {
 Result<Json> Report(const Schedule& s) {
   Json json = Json::parse(s.report, nullptr, false);
   if (!json.is_object()) return Invalid("a plan of ", s.model_name, " holds no report");
+  const Json::json_pointer period("/time/period");
+  if (!json.contains(period) || !json[period].is_number())
+    return Invalid("the report of a plan of ", s.model_name, " is damaged, or of another version: it has no period");
   return json;
 }
 

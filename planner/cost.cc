@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ir/schedule/prepare_signature.h"
+
 namespace zo2 {
 namespace {
 
@@ -138,7 +140,8 @@ double CostModel::Prepare(const Tile& tile, const std::vector<PlanWeight>& weigh
       for (const Segment& s : tile.segments) {
         const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
         n += static_cast<double>(s.elements());
-        bytes += static_cast<double>(s.elements() * (SizeOf(c.storage) * (write ? 2 : 1) + branches * SizeOf(c.compute)));
+        const int64_t each = SizeOf(c.storage) * (write ? 2 : 1) + branches * SizeOf(c.compute);
+        bytes += static_cast<double>(s.elements() * each);
       }
       return std::max(it->second + n * (normals - 2) / machine_.noise_normals_per_s,
                       machine_.call_overhead_s + bytes / machine_.memory_bytes_per_s);

@@ -1,7 +1,7 @@
 // What each instruction costs on a machine, in seconds. One model for every strategy, every candidate and the report.
 //
-// A measured call (Machine::calls) goes first, then measured shapes (gemm_table), then rates: a call takes the larger of
-// its arithmetic and its memory traffic, plus the call's overhead.
+// A measured call (Machine::calls) goes first, then measured shapes (gemm_table), then rates: a call takes the larger
+// of its arithmetic and its memory traffic, plus the call's overhead.
 #ifndef ZO2_PLANNER_COST_H_
 #define ZO2_PLANNER_COST_H_
 

@@ -57,7 +57,8 @@ class Search {
     double known = std::numeric_limits<double>::infinity();
     for (const Candidate& seed : seeds) known = std::min(known, ClosedForm(seed.decision));
     std::vector<Candidate> found;
-    out_.proved = out_.closed_form = known;
+    out_.closed_form = known;
+    out_.proved = std::numeric_limits<double>::infinity();
     for (int s : slots) {
       double best = std::numeric_limits<double>::infinity();
       for (const Candidate& seed : seeds)
@@ -65,13 +66,12 @@ class Search {
       // Numbers of slots that greedy has no plan for are of use only if they beat those it has.
       if (best == std::numeric_limits<double>::infinity()) best = known;
       if (auto c = Best(s, best)) found.push_back(std::move(*c));
-      if (out_.out_of_time) break;
     }
     std::stable_sort(found.begin(), found.end(),
                      [](const Candidate& a, const Candidate& b) { return a.period < b.period; });
     if (static_cast<int>(found.size()) > most) found.resize(Ix(most));
     if (!found.empty()) out_.closed_form = std::min(known, found.front().period);
-    if (out_.undecided > 0 || out_.out_of_time) out_.proved = std::min(out_.proved, least_);
+    out_.proved = std::min(out_.proved, out_.closed_form);
     out_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
     return found;
   }
@@ -87,18 +87,30 @@ class Search {
     std::vector<int64_t> counts;
     int every = 0;
     const double before = best;
-    SearchSettings(&models_, every_, {slots}, false, best * (1 - kWorth),
-                   [&](const ClassModel& m, const Setting& setting, const ClassProgram& p) {
-                     std::vector<int64_t> x;
-                     const double seconds = Shorter(p, best * (1 - kWorth), &x);
-                     if (!x.empty()) {
-                       best = std::min(seconds, Period(m, x, setting.slots));
-                       counts = x;
-                       every = m.every;
-                     }
-                     return best * (1 - kWorth);
-                   });
-    out_.proved = std::min(out_.proved, best * (1 - kWorth));
+    low_ = std::numeric_limits<double>::infinity();
+    open_ = 0;
+    const double passed_over =
+        SearchSettings(&models_, every_, {slots}, true, best * (1 - kWorth),
+                       [&](const ClassModel& m, const Setting& setting, const ClassProgram& p) {
+                         if (Ended()) {
+                           Leave(p.Least());
+                           return 0.0;
+                         }
+                         if (setting.any_tile) {  // sizes of slots that are not told apart
+                           Leave(p.Least());
+                           return best * (1 - kWorth);
+                         }
+                         std::vector<int64_t> x;
+                         const double seconds = Shorter(p, best * (1 - kWorth), &x);
+                         if (!x.empty()) {
+                           best = std::min(seconds, Period(m, x, setting.slots));
+                           counts = x;
+                           every = m.every;
+                         }
+                         return best * (1 - kWorth);
+                       });
+    low_ = std::min(low_, passed_over);
+    out_.proved = std::min(out_.proved, low_);
     if (counts.empty()) return std::nullopt;
     const ClassModel& m = models_.Every(every);
     Candidate c;
@@ -109,59 +121,65 @@ class Search {
     c.period = best;
     if (!Fits(in_, MeasureMemory(in_, c.decision))) return std::nullopt;
     c.causes = ExplainGreedy(in_, c.decision);
-    c.causes.push_back("z3: of all class counts with " + std::to_string(slots) +
-                       " slots none has a closed form shorter by " + Line("%.2g %%", 100 * kWorth) +
-                       (before < 1e300 ? "; greedy's is " + Line("%.2g %%", 100 * (before / best - 1)) + " longer" : ""));
+    const std::string with = " class counts with " + std::to_string(slots) + " slots";
+    const bool proved = low_ >= best * (1 - kWorth) * (1 - 1e-9);
+    c.causes.push_back(
+        (proved ? "z3: of all" + with + " none has a closed form shorter by " + Line("%.2g %%", 100 * kWorth)
+                : "z3: the best" + with + " that were found; " + std::to_string(std::max(1, open_)) +
+                      " questions left open") +
+        (before < 1e300 ? "; greedy's is " + Line("%.2g %%", 100 * (before / best - 1)) + " longer" : ""));
     return c;
   }
 
   // Integers whose T is below `best`, the least to 1 / 4096 of what could be won; x is empty when there are
   // none. T.
   double Shorter(const ClassProgram& p, double best, std::vector<int64_t>* x) {
-    if (out_.out_of_time) return best;
-    if (Tired()) {
-      Sure(Answer::kUndecided, 0);
-      return best;
-    }
     double low = 0;
     std::vector<double> ignored;
     ++out_.programs;
     const Answer least = solver_.Minimise(p, in_.deadline, &low, &ignored);
-    if (!Sure(least, 0) || least == Answer::kNo || low >= best) return best;
-    double high = best;
-    for (int i = 0; i < kHalvings && high > low * (1 + kWorth); ++i) {
-      if (Tired()) {
-        Sure(Answer::kUndecided, low);
-        break;
-      }
+    if (!Sure(least)) {
+      Leave(p.Least());
+      return best;
+    }
+    if (least == Answer::kNo || low >= best) return best;
+    double high = best, proved = low;
+    for (int i = 0; i < kHalvings && high > low * (1 + kWorth) && !Ended(); ++i) {
       // The bound itself, or nearly, is often reached.
       const double at = i == 0 ? std::min(high, low * (1 + kWorth)) : 0.5 * (low + high);
       std::vector<int64_t> counts;
       ++out_.decisions;
       const Answer answer = solver_.Decide(p, at, effort_, in_.deadline, &counts);
-      Sure(answer, low);
-      if (out_.out_of_time) break;
+      Sure(answer);
       if (answer == Answer::kYes) {
         *x = counts;
         high = at;
       } else {
-        low = at;
+        low = at;  // undecided: what is longer may be easier to find
+        if (answer == Answer::kNo) proved = at;
       }
     }
+    low_ = std::min(low_, proved);
+    open_ += high > proved * (1 + kWorth);
     return high;
   }
 
-  bool Tired() const {
-    return effort_ > 0 && (out_.programs >= kAutoPrograms || out_.undecided >= kAutoGivenUp);
+  bool Ended() const {
+    const bool tired = effort_ > 0 && (out_.programs >= kAutoPrograms || out_.undecided >= kAutoGivenUp);
+    return tired || out_.out_of_time;
   }
 
-  // Notes a question that was given up: what it left open is no shorter than `low`.
-  bool Sure(Answer answer, double low) {
+  // Counts what was given up.
+  bool Sure(Answer answer) {
     if (answer == Answer::kYes || answer == Answer::kNo) return true;
     ++out_.undecided;
-    least_ = std::min(least_, low);
     out_.out_of_time = out_.out_of_time || Clock::now() >= in_.deadline;
     return false;
+  }
+  // A setting is left open: all that is known is that T is no less.
+  void Leave(double least) {
+    low_ = std::min(low_, least);
+    ++open_;
   }
 
   const PlanInput& in_;
@@ -170,7 +188,9 @@ class Search {
   ClassModels models_;
   const std::vector<int> every_;
   Z3Solver solver_;
-  double least_ = std::numeric_limits<double>::infinity();
+  // Of the slots at hand: no class counts have a T below this; settings that are not searched to the end.
+  double low_ = 0;
+  int open_ = 0;
 };
 
 class Exact : public Strategy {

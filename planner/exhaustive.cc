@@ -1,6 +1,7 @@
 #include "planner/exhaustive.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "planner/simulate.h"
@@ -30,7 +31,7 @@ double Period(const PlanInput& in, Schedule* schedule) {
   return 0;
 }
 
-// Visits every decision of the space.
+// Visits every decision of the space, until `visit` says that it is enough.
 template <typename Visit>
 void ForEach(const PlanInput& in, const DecisionSpace& space, Visit visit) {
   const auto& tiles = in.partition->tiles;
@@ -47,7 +48,7 @@ void ForEach(const PlanInput& in, const DecisionSpace& space, Visit visit) {
     for (d.slots = streamed ? slots.first : 0; d.slots <= (streamed ? slots.last : 0); ++d.slots)
       for (d.writeback_every = trained ? every.first : 1; d.writeback_every <= (trained ? every.last : 1);
            ++d.writeback_every)
-        visit(d);
+        if (!visit(d)) return;
   }
 }
 
@@ -78,7 +79,11 @@ class Exhaustive : public Strategy {
     }
     Candidate c;
     c.period = best.period;
-    const std::string all = ", of the best of all " + std::to_string(best.decisions) + " decisions that fit";
+    c.out_of_time = best.out_of_time;
+    const std::string all = best.out_of_time ? ", of the best of the " + std::to_string(best.decisions) +
+                                                   " decisions that fit and were simulated before the time limit"
+                                             : ", of the best of all " + std::to_string(best.decisions) +
+                                                   " decisions that fit";
     const auto resident = std::count(best.decision.resident.begin(), best.decision.resident.end(), true);
     c.causes = {"residency: " + std::to_string(resident) + " of " + std::to_string(best.decision.resident.size()) +
                     " tiles stay on the device" + all,
@@ -107,17 +112,20 @@ Best BestDecision(const PlanInput& in, const DecisionSpace& space) {
   };
   ForEach(in, space, [&](const Decision& d) {
     const MemoryUse use = MeasureMemory(in, d);
-    if (use.resident > limit) return;
+    best.out_of_time = best.decisions > 0 && std::chrono::steady_clock::now() >= in.deadline;
+    if (best.out_of_time) return false;
+    if (use.resident > limit) return true;
     if (!any || closer(use, best.least)) best.least = use;
     any = true;
-    if (use.device() > budget || use.host() > in.options->host_budget) return;
+    if (use.device() > budget || use.host() > in.options->host_budget) return true;
     auto schedule = Emit(in, d);
-    if (!schedule.ok()) return;  // too many instructions
+    if (!schedule.ok()) return true;  // too many instructions
     const double period = Period(in, &*schedule);
     ++best.decisions;
-    if (best.decisions > 1 && period >= best.period) return;
+    if (best.decisions > 1 && period >= best.period) return true;
     best.period = period;
     best.decision = d;
+    return true;
   });
   return best;
 }

@@ -31,10 +31,12 @@ double CountDecisions(const PlanInput& input, const DecisionSpace& space);
 struct Best {
   double period = 0;  // seconds; 0: no decision fits the budgets
   Decision decision;
-  int64_t decisions = 0;  // simulated
+  int64_t decisions = 0;     // simulated
+  bool out_of_time = false;  // input.deadline passed before all were
   // Of the decision that comes closest to the budgets: least device memory; least host memory where that is enough.
   MemoryUse least;
 };
+// Goes on past input.deadline until one decision fits.
 Best BestDecision(const PlanInput& input, const DecisionSpace& space);
 
 // One candidate, its period simulated. kInvalid when kMostExhaustive is exceeded, kInfeasible when nothing fits.

@@ -46,6 +46,10 @@ class Fixed : public Strategy {
 
   // Embeddings and head on the device, whole numbered blocks through room for three of them, each written back.
   static Status DecideZo2(const PlanInput& in, const Demand& demand, Candidate* c) {
+    if (const int asked = in.options->writeback_every; asked > 1 && LeastEvery(in) == 1)
+      return Invalid("--strategy zo2 writes every block back in every step, not every ", asked, ": leave out ",
+                     in.options->refresh_every > 0 ? "--refresh-every" : "--writeback-every",
+                     ", or use --strategy stream");
     Decision& d = c->decision;
     const auto& layer = in.partition->layer;
     std::map<std::string, int> tiles_of;  // of each block

@@ -125,16 +125,6 @@ std::string CallSignature(Op op, const std::vector<const TensorType*>& inputs) {
   return text + ")";
 }
 
-std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights) {
-  std::string text = "prepare(";
-  for (const Segment& s : tile.segments) {
-    const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
-    text += (&s == tile.segments.data() ? "" : ",") + std::string(Name(c.storage)) + ">" + std::string(Name(c.compute)) +
-            "[" + std::to_string(s.row_end - s.row_begin) + "," + std::to_string(s.col_end - s.col_begin) + "]";
-  }
-  return text + ")";
-}
-
 const std::vector<Machine>& BuiltinMachines() {
   static const auto& machines = *new std::vector<Machine>{
       Cpu(),
@@ -170,13 +160,14 @@ std::string MachinesText() {
                   "%-12s %s  device %s  host %s\n"
                   "             GEMM f32 %.3g, bf16 %.3g TFLOP/s   memory %.4g GB/s   noise %.3g G normals/s\n"
                   "             link up %.3g, down %.3g GB/s, duplex %.2g   prepare %.3g G weights/s\n"
-                  "             host %d threads: update %.3g G weights/s, encode %.3g GB/s   disk read %.3g, write %.3g GB/s\n",
+                  "             host %d threads: update %.3g G weights/s, encode %.3g GB/s   disk read %.3g, "
+                  "write %.3g GB/s\n",
                   m.name.c_str(), m.cuda ? "cuda" : "cpu ", FormatSize(static_cast<double>(m.device_bytes)).c_str(),
                   FormatSize(static_cast<double>(m.host_bytes)).c_str(), rate(DType::kF32), rate(DType::kBF16),
                   m.memory_bytes_per_s / 1e9, m.noise_normals_per_s / 1e9, m.link_up_bytes_per_s / 1e9,
-                  m.link_down_bytes_per_s / 1e9, m.link_duplex, m.prepare_params_per_s.at(DType::kF32) / 1e9, m.host_threads,
-                  m.host_update_params_per_s / 1e9, m.encode_bytes_per_s / 1e9, m.disk_read_bytes_per_s / 1e9,
-                  m.disk_write_bytes_per_s / 1e9);
+                  m.link_down_bytes_per_s / 1e9, m.link_duplex, m.prepare_params_per_s.at(DType::kF32) / 1e9,
+                  m.host_threads, m.host_update_params_per_s / 1e9, m.encode_bytes_per_s / 1e9,
+                  m.disk_read_bytes_per_s / 1e9, m.disk_write_bytes_per_s / 1e9);
     out << line;
     for (const auto& [what, where] : m.source) out << "             " << what << ": " << where << "\n";
   }

@@ -1,9 +1,9 @@
 // A machine: what memories it has and how fast its parts are. `zo2-run profile` measures one; built-in entries stand
 // for common classes, each figure with its source.
 //
-// A machine is a chain of memories with capacities - device (device_bytes), host (host_bytes), disk (disk_bytes) - and of
-// links with a rate each way and a latency: device <-> host (link_*, copy_latency_s), host <-> disk (disk_*). Kernels run
-// beside the device's memory, host updates and encoders beside the host's.
+// A machine is a chain of memories with capacities - device (device_bytes), host (host_bytes), disk (disk_bytes) - and
+// of links with a rate each way and a latency: device <-> host (link_*, copy_latency_s), host <-> disk (disk_*).
+// Kernels run beside the device's memory, host updates and encoders beside the host's.
 //
 // The file is one JSON object. Rates are per second, sizes in bytes, times in seconds; what is left out takes the value
 // of the built-in of the same kind.
@@ -33,13 +33,13 @@
 //   host_update_params_per_s      of those threads together: read, one pending update (one normal), write
 //   encode_bytes_per_s     of those threads together: bytes of f32 masters read while they are encoded for the wire
 //   calls                  object: signature -> seconds, measured; goes before every rate. The signature of a call is
-//                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them; of a
-//                          prepare PrepareSignature(): "prepare(f32>bf16[64,256])", the rectangles of the tile from
-//                          storage to compute dtype, measured with one pending update and two branches
-//   spread                 object: figure -> relative spread of its measurements (half of the range that holds the middle
-//                          80 %, over the median); or one number for all, the entry "all"
-//   measured_on            object of strings: where `zo2-run profile` ran (processor, cores, instructions, link). A plan
-//                          keeps it, and zo2-run says so when it runs elsewhere. Built-ins have none
+//                          CallSignature(): "linear(f32[4,16,64],f32[256,64],-)", the inputs as the call sees them; of
+//                          a prepare PrepareSignature() (ir/schedule): "prepare(f32>bf16[64,256])", the rectangles of
+//                          the tile from storage to compute dtype, measured with one pending update and two branches
+//   spread                 object: figure -> relative spread of its measurements (half of the range that holds the
+//                          middle 80 %, over the median); or one number for all, the entry "all"
+//   measured_on            object of strings: where `zo2-run profile` ran (processor, cores, instructions, link). A
+//                          plan keeps it, and zo2-run says so when it runs elsewhere. Built-ins have none
 // A field that is none of these, or out of its range, is an error.
 #ifndef ZO2_PLANNER_MACHINE_H_
 #define ZO2_PLANNER_MACHINE_H_
@@ -89,13 +89,14 @@ struct Machine {
   double UploadTax() const { return (1 - compute_share_while_uploading) / link_up_bytes_per_s; }
   double DownloadTax() const { return (1 - compute_share_while_downloading) / link_down_bytes_per_s; }
   // ... per second of host updates: on a CPU they take the same cores.
-  double HostTax() const { return cuda ? 0 : host_threads >= compute_threads ? 1 : 1.0 * host_threads / compute_threads; }
+  double HostTax() const {
+    if (cuda) return 0;
+    return host_threads >= compute_threads ? 1 : 1.0 * host_threads / compute_threads;
+  }
 };
 
 // "linear(f32[4,16,64],f32[256,64],-)": op and operand types of a call; "-" is an absent operand.
 std::string CallSignature(Op op, const std::vector<const TensorType*>& inputs);
-
-std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights);
 
 // Built-in machines, the default first.
 const std::vector<Machine>& BuiltinMachines();

@@ -57,6 +57,12 @@ struct RatesField {
 constexpr RatesField kRates[] = {{"gemm_flops", &Machine::gemm_flops},
                                  {"prepare_params_per_s", &Machine::prepare_params_per_s}};
 
+// The dtypes that rates are of.
+std::optional<DType> RateDType(const std::string& name) {
+  const auto dtype = ParseDType(name);
+  return dtype && (*dtype == DType::kF32 || *dtype == DType::kBF16 || *dtype == DType::kF16) ? dtype : std::nullopt;
+}
+
 // Reads one file; each error is one sentence that begins with where the text is from.
 class Reader {
  public:
@@ -155,7 +161,7 @@ class Reader {
     }
     if (!value.is_object()) return Bad(key, "must be a number or an object by dtype");
     for (const auto& [name, rate] : value.items()) {
-      const auto dtype = ParseDType(name);
+      const auto dtype = RateDType(name);
       const double x = rate.is_number() ? rate.get<double>() : NAN;
       if (!dtype || !(x >= kLeastRate) || !(x <= kMostRate))
         return Bad(key, "has a bad entry \"", name, "\"; it maps f32, bf16, f16 to rates from ", kLeastRate, " to ",
@@ -170,14 +176,17 @@ class Reader {
     if (!json_["gemm_table"].is_array()) return Bad("gemm_table", "must be an array of objects");
     for (const Json& row : json_["gemm_table"]) {
       if (!row.is_object()) return Bad("gemm_table", "must be an array of objects");
+      for (const auto& [key, value] : row.items())
+        if (key != "dtype" && key != "m" && key != "n" && key != "k" && key != "flops")
+          return Bad("gemm_table", "has a row with \"", key, "\"; rows have dtype, m, n, k and flops");
       for (const char* key : {"m", "n", "k", "flops"})
         if (!row.contains(key))
           return Bad("gemm_table", "has a row without \"", key, "\"; each needs m, n, k and flops");
       GemmPoint p;
       const auto dtype = !row.contains("dtype")     ? std::optional(DType::kF32)
-                         : row["dtype"].is_string() ? ParseDType(row["dtype"].get<std::string>())
+                         : row["dtype"].is_string() ? RateDType(row["dtype"].get<std::string>())
                                                     : std::nullopt;
-      if (!dtype) return Bad("gemm_table", "has an unknown dtype");
+      if (!dtype) return Bad("gemm_table", "has a row whose dtype is none of f32, bf16, f16");
       p.dtype = *dtype;
       ZO2_TRY(Number(row, "m", 1, kMostBytes, false, &p.m));
       ZO2_TRY(Number(row, "n", 1, kMostBytes, false, &p.n));

@@ -26,8 +26,12 @@ struct WireRule {
   std::string regex;
   WireFormat format = WireFormat::kF32;
 };
-// By weight: the relative RMS error of each format that was measured.
-using WireErrors = std::map<std::string, std::map<WireFormat, double>>;
+// By weight: the relative RMS error of each format that was measured, and the weight's shape if that is known.
+struct MeasuredWeight {
+  std::optional<std::vector<int64_t>> shape;
+  std::map<WireFormat, double> errors;
+};
+using WireErrors = std::map<std::string, MeasuredWeight>;
 // How the exact masters of trained coded tiles are kept (schedule.h): the host updates them every step, or they go up
 // every K steps.
 enum class WireUpdate : uint8_t { kAuto = 0, kHost = 1, kRefresh = 2 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -53,8 +54,9 @@ Result<void> CheckOptions(const PlanOptions& o) {
     return Invalid("--wire-update refresh with --writeback-every 1 would never send codes; use at least 2");
   if (o.max_wire_error && !(*o.max_wire_error >= 0))
     return Invalid("--max-wire-error must be a number from 0 on");
-  if (!(o.time_limit > 0)) return Invalid("--time-limit must be more than 0 seconds, not ", o.time_limit);
-  if (!(o.gap >= 0)) return Invalid("--gap must be a percentage from 0 on");
+  if (!(o.time_limit > 0) || !std::isfinite(o.time_limit))
+    return Invalid("--time-limit must be a number of seconds, more than 0, not ", o.time_limit);
+  if (!(o.gap >= 0) || !std::isfinite(o.gap)) return Invalid("--gap must be a percentage from 0 on");
   if (o.strategy == "z3" && MakeStrategy("z3") == nullptr)
     return Invalid("--strategy z3: this zo2-plan was built without Z3; use auto or greedy, or build it with -DZO2_Z3=ON");
   if (o.strategy != "auto" && MakeStrategy(o.strategy) == nullptr)
@@ -84,6 +86,10 @@ void CountTraffic(const Program& p, Plan* plan) {
   }
   plan->up_bytes = static_cast<uint64_t>(up);
   plan->down_bytes = static_cast<uint64_t>(down);
+}
+
+bool StreamsCodedTrained(const Schedule& s) {
+  return std::any_of(s.tiles.begin(), s.tiles.end(), [](const auto& t) { return t.trainable && t.codes >= 0; });
 }
 
 // The best plan; of the two ways to keep the exact masters of coded trained tiles where nothing says which. Then
@@ -120,6 +126,19 @@ Result<Chosen> ChooseUpdate(PlanInput in, PlanOptions* options, Demand* demand, 
   *rivals = std::move(lists[taken]);
   if (!ok[taken]) return std::move(*best[taken]);
   Chosen& winner = **best[taken];
+  // No plan of either way is faster than the lower of the two bounds.
+  if (ok[other]) {
+    Chosen& rival = **best[other];
+    winner.out_of_time = winner.out_of_time || rival.out_of_time;
+    if (rival.bound.seconds < winner.bound.seconds) {
+      winner.bound = rival.bound;
+      winner.bound_of = rival.bound_of;
+    }
+    winner.out_of_time = winner.out_of_time && winner.simulation.period > NearEnough(*options, winner.bound);
+  }
+  // Where no plan has such a tile there was nothing to choose.
+  if (!StreamsCodedTrained(winner.schedule) && !(ok[other] && StreamsCodedTrained((*best[other])->schedule)))
+    return std::move(*best[taken]);
   std::string why = "wire update: " + std::string(names[taken]) + ", with " +
                     FormatSeconds(winner.simulation.period) + " predicted; " + names[other];
   if (ok[other]) {
@@ -278,7 +297,15 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   plan.bound = best->bound;
   plan.exact = best->exact;
   plan.out_of_time = best->out_of_time;
-  if (options.prices) plan.prices = PriceResources(in, demand, plan.bound);
+  if (options.prices && best->bound_of == options.wire_update) {
+    plan.prices = PriceResources(in, demand, plan.bound);
+  } else if (options.prices) {
+    PlanOptions way = options;
+    way.wire_update = best->bound_of;
+    PlanInput priced = in;
+    priced.options = &way;
+    plan.prices = PriceResources(priced, MeasureDemand(priced), plan.bound);
+  }
   clock.Stage("shadow prices", &plan.stages);
 
   plan.schedule = std::move(best->schedule);

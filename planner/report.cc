@@ -210,14 +210,15 @@ std::string InfeasibleJson(const std::string& why, const Shortage* shortage, con
 }
 
 Result<std::string> ReportText(const std::string& report) {
-  const nlohmann::json j = nlohmann::json::parse(report, nullptr, false);
+  nlohmann::json j = nlohmann::json::parse(report, nullptr, false);
   if (j.is_discarded() || !j.is_object() || !j.contains("schema"))
     return Invalid("the plan holds no report; --format json shows the schedule itself");
   std::ostringstream out;
   auto size = [](const nlohmann::json& v) { return FormatSize(v.get<double>()); };
   auto time = [](const nlohmann::json& v) { return FormatSeconds(v.get<double>()); };
   try {
-    const auto &model = j["model"], &t = j["time"], &d = j["memory"]["device"], &h = j["memory"]["host"], &b = j["bound"];
+    // Not const: what is missing is null then, and no number.
+    auto &model = j["model"], &t = j["time"], &d = j["memory"]["device"], &h = j["memory"]["host"], &b = j["bound"];
     const double period = t["period"];
     auto share = [&](const char* key) { return period > 0 ? 100 * t[key].get<double>() / period : 0; };
     out << Line("%s: %s weights (%s trained), %s; loss %s\n", model["name"].get<std::string>().c_str(),
@@ -232,7 +233,7 @@ Result<std::string> ReportText(const std::string& report) {
     if (b["seconds"].get<double>() > 0)
       out << Line("bound     %s             gap %.1f %%, binding: %s\n", time(b["seconds"]).c_str(),
                   100 * b["gap"].get<double>(), b["binding"].get<std::string>().c_str());
-    const auto& worth = b["shadow_prices"];
+    auto& worth = b["shadow_prices"];
     std::string prices;
     for (const auto& [key, what] : {std::pair{"mib_of_budget", "1 MiB of budget"}, std::pair{"gb_per_s_up", "1 GB/s up"},
                                     std::pair{"gb_per_s_down", "1 GB/s down"}, std::pair{"host_thread", "1 host thread"}})
@@ -244,7 +245,7 @@ Result<std::string> ReportText(const std::string& report) {
                 time(t["upload"]).c_str(), share("upload"), time(t["download"]).c_str(), share("download"));
     out << Line("          compute waits %s for uploads, %s for downloads\n\n", time(t["wait_for_upload"]).c_str(),
                 time(t["wait_for_download"]).c_str());
-    const auto& k = d["temporary_lower_bound_of_kind"];
+    auto& k = d["temporary_lower_bound_of_kind"];
     out << Line("device    %s of %s: resident weights %s, slots %s, temporaries %s, constants %s\n", size(d["bytes"]).c_str(),
                 size(d["budget"]).c_str(), size(d["resident_weights"]).c_str(), size(d["slots"]).c_str(),
                 size(d["temporary"]).c_str(), size(d["constants"]).c_str());
@@ -258,7 +259,7 @@ Result<std::string> ReportText(const std::string& report) {
                 j["tiles"]["streamed"].get<int>());
     for (const auto& cause : j["decision"]["causes"]) out << "  " << cause.get<std::string>() << "\n";
     out << "\nplans by the same model\n";
-    for (const auto& r : j["rivals"]) {
+    for (auto& r : j["rivals"]) {
       if (r["feasible"].get<bool>()) {
         out << Line("  %-18s %-10s %s\n", r["name"].get<std::string>().c_str(), time(r["period"]).c_str(), size(r["device_bytes"]).c_str());
       } else {
@@ -277,8 +278,8 @@ Result<std::string> ReportText(const std::string& report) {
     }
     for (const auto& [about, count] : seen)
       if (count > kShown) out << "  " << about << ": " << count - kShown << " more like these; --report has them all\n";
-  } catch (const nlohmann::json::exception& e) {
-    return Invalid("the report lacks a field (", e.what(), ")");
+  } catch (const nlohmann::json::exception&) {
+    return Invalid("the plan's report is damaged, or of another version: a field of it is missing");
   }
   return out.str();
 }

@@ -219,6 +219,7 @@ Simulation Predict(Program* p, const Machine& machine) {
     if (x == before) break;
     h = excess(x);
   }
+  out.period = std::max(out.period, shortest);  // the iteration stops within a tolerance, on either side
   out.copies_cost = computing * (slowed - 1);
   return out;
 }

@@ -22,6 +22,7 @@ struct Candidate {
   Decision decision;
   double period = 0;                // closed form (estimate.h); seconds
   int way = 0;                      // in which the strategy came to it, where it has several
+  bool out_of_time = false;         // input.deadline ended the search for it
   std::vector<std::string> causes;  // one sentence per choice
 };
 

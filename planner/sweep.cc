@@ -120,14 +120,15 @@ Result<std::string> SweepJson(const Graph& graph, const Machine& machine, const 
   for (int i = 0; i < points; ++i) {
     PlanOptions o = options;
     o.prices = false;
-    o.budget = static_cast<uint64_t>(static_cast<double>(low) *
-                                     std::pow(ratio, static_cast<double>(i) / (points - 1)));
+    const double between = static_cast<double>(low) * std::pow(ratio, static_cast<double>(i) / (points - 1));
+    o.budget = i == 0 ? low : i == points - 1 ? high : static_cast<uint64_t>(between);
     Json row = {{"budget", o.budget}};
     std::string infeasible;
     auto plan = CompilePlan(graph, machine, o, &infeasible);
     row["feasible"] = plan.ok();
     if (plan.ok()) {
       row.update(RowOf(*plan));
+      row["out_of_time"] = plan->out_of_time;
       weight_bytes = 0;
       for (const Tile& t : plan->schedule.tiles) weight_bytes += static_cast<double>(t.bytes);
     } else if (plan.status().code() == Code::kInfeasible) {
@@ -151,11 +152,12 @@ std::string SweepText(const std::string& sweep_json) {
   const Json json = Json::parse(sweep_json);
   std::string text = "budget       peak         resident  S   K   period      bound       gap     binding\n";
   char line[256];
-  Json smallest;
+  Json smallest, why;
   for (const Json& row : json["rows"]) {
     if (!row["feasible"].get<bool>()) {
       std::snprintf(line, sizeof line, "%-12s infeasible\n", Size(row["budget"]).c_str());
       smallest = row["smallest_budget"];
+      why = row["why"];
     } else {
       std::snprintf(line, sizeof line, "%-12s %-12s %6.1f %%  %-3d %-3d %-11s %-11s %5.1f %%  %s\n",
                     Size(row["budget"]).c_str(), Size(row["device_bytes"]).c_str(),
@@ -167,8 +169,8 @@ std::string SweepText(const std::string& sweep_json) {
     text += line;
   }
   text += "\n";
-  if (!smallest.is_null())
-    text += "smallest budget that works: " + Size(smallest) + " (" + smallest.dump() + " bytes)\n";
+  // Of the largest budget that is not enough: its sentence has the smallest one that works, where there is one.
+  if (!why.is_null()) text += "infeasible: " + why.get<std::string>() + "\n";
   if (!json["chosen"].is_null())
     text += "enough: " + Size(json["rows"][json["chosen"].get<size_t>()]["budget"]) + ", " +
             json["chosen_cause"].get<std::string>() + "\n";

@@ -21,7 +21,7 @@ Result<std::pair<uint64_t, uint64_t>> ParseSizeRange(const std::string& text);
 //   rows       one per budget, the smallest first: budget, feasible, then of the plan: device_bytes,
 //   host_bytes,
 //              resident_tiles, tiles, resident_share (of the weights' bytes), strategy, slots,
-//              writeback_every, period, bound, gap, binding, up_bytes, down_bytes (per step),
+//              writeback_every, period, bound, gap, binding, out_of_time, up_bytes, down_bytes (per step),
 //              tokens_per_second, pareto (no other row is as small and faster, or as fast and smaller); or
 //              why nothing fits, and smallest_budget (null: unknown)
 //   trivial    plans that take no decision: name, device_bytes, period; whatever their budget

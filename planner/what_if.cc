@@ -37,8 +37,10 @@ bool Number(const std::string& text, double* number) {
   return end == text.c_str() + text.size() && std::isfinite(*number);
 }
 
-// What `before` becomes.
-Result<double> Changed(const WhatIfChange& c, double before) {
+bool IsPrepare(const std::string& signature) { return signature.rfind("prepare(", 0) == 0; }
+
+// What `before` becomes, whether it makes sense or not.
+Result<double> Understood(const WhatIfChange& c, double before) {
   const std::string& v = c.value;
   if (v.empty()) return Bad(c);
   const bool sign = v[0] == '+' || v[0] == '-';
@@ -65,21 +67,30 @@ Result<double> Changed(const WhatIfChange& c, double before) {
     }
     after = v[0] == '+' ? before + number : v[0] == '-' ? before - number : number;
   }
-  const double least = IsSize(c.key) ? 1 : kLeastRate, most = IsSize(c.key) ? 9.2e18 : kMostRate;
-  if (!(after >= least && after <= most))
-    return Invalid("--what-if ", c.key, "=", v, " leaves ", after <= 0 ? "nothing" : "no sensible figure",
-                   " of ", IsSize(c.key) ? FormatSize(before) : FormatSize(before) + "/s");
   return after;
 }
 
-// Every kernel `factor` times as fast.
+// What `before` becomes.
+Result<double> Changed(const WhatIfChange& c, double before) {
+  ZO2_ASSIGN(const double after, Understood(c, before));
+  const double least = IsSize(c.key) ? 1 : kLeastRate, most = IsSize(c.key) ? 9.2e18 : kMostRate;
+  if (!(after >= least && after <= most))
+    return Invalid("--what-if ", c.key, "=", c.value, " leaves ", after <= 0 ? "nothing" : "no sensible figure",
+                   c.key == "compute"   ? std::string()
+                   : IsSize(c.key)      ? " of " + FormatSize(before)
+                                        : " of " + FormatSize(before) + "/s");
+  return after;
+}
+
+// Every kernel `factor` times as fast; prepares go with the noise.
 void ScaleKernels(double factor, Machine* m) {
   for (auto& [dtype, rate] : m->gemm_flops) rate *= factor;
   for (GemmPoint& p : m->gemm_table) p.flops *= factor;
   m->attention_flops *= factor;
   m->elementwise_ops *= factor;
   m->memory_bytes_per_s *= factor;
-  for (auto& [signature, seconds] : m->calls) seconds /= factor;
+  for (auto& [signature, seconds] : m->calls)
+    if (!IsPrepare(signature)) seconds /= factor;
 }
 
 }  // namespace
@@ -92,7 +103,7 @@ Result<std::vector<WhatIfChange>> ParseWhatIf(const std::string& text) {
     if (!IsKey(key))
       return Invalid("--what-if knows no '", key, "'; it changes ", kKeys, ", like link=2x,budget=+4GiB");
     WhatIfChange c{key, equal < end ? text.substr(equal + 1, end - equal - 1) : ""};
-    ZO2_TRY(Changed(c, 1e18));  // whether it can be understood at all
+    ZO2_TRY(Understood(c, 1));
     changes.push_back(c);
     begin = end + 1;
   }
@@ -122,7 +133,10 @@ Result<void> ApplyWhatIf(const std::vector<WhatIfChange>& changes, Machine* m, P
     }
     if (c.key == "noise") {
       ZO2_ASSIGN(const double after, Changed(c, m->noise_normals_per_s));
-      for (auto& [dtype, rate] : m->prepare_params_per_s) rate *= after / m->noise_normals_per_s;
+      const double factor = after / m->noise_normals_per_s;
+      for (auto& [dtype, rate] : m->prepare_params_per_s) rate *= factor;
+      for (auto& [signature, seconds] : m->calls)
+        if (IsPrepare(signature)) seconds /= factor;
       m->noise_normals_per_s = after;
     }
   }
@@ -145,6 +159,8 @@ Result<WhatIfAnswer> WhatIf(const Graph& graph, const Machine& machine, const Pl
     ZO2_ASSIGN(const std::string text, CompareText(base.schedule, changed->schedule, names));
     ZO2_ASSIGN(const std::string comparison, CompareJson(base.schedule, changed->schedule, names));
     answer.text += text;
+    answer.out_of_time = changed->out_of_time;
+    if (answer.out_of_time) answer.text += "the time limit (--time-limit) ended the search of the changed plan\n";
     json["comparison"] = nlohmann::ordered_json::parse(comparison);
   } else if (changed.status().code() == Code::kInfeasible) {
     answer.text += "infeasible: " + changed.status().message() + "\n";

@@ -29,6 +29,7 @@ Result<void> ApplyWhatIf(const std::vector<WhatIfChange>& changes, Machine* mach
 // not an error.
 struct WhatIfAnswer {
   std::string text, json;
+  bool out_of_time = false;  // the time limit ended the search
 };
 Result<WhatIfAnswer> WhatIf(const Graph& graph, const Machine& machine, const PlanOptions& options,
                             const Plan& base, const std::string& spec);

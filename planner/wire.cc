@@ -39,6 +39,8 @@ std::string Count(size_t n, const char* one, const char* many) {
   return std::to_string(n) + " " + (n == 1 ? one : many);
 }
 
+std::string ShapeText(const Shape& shape) { return nlohmann::json(shape).dump(); }
+
 Status ByError(const Graph& graph, const PlanOptions& o, WireChoice* out) {
   size_t known = 0, unknown = 0;
   std::map<WireFormat, std::pair<size_t, double>> chosen;  // weights, largest error
@@ -51,13 +53,17 @@ Status ByError(const Graph& graph, const PlanOptions& o, WireChoice* out) {
       ++unknown;
       continue;
     }
+    const auto& [shape, errors] = it->second;
+    if (shape && *shape != x.shape)
+      return Invalid("--weight-errors are of another model: weight ", x.name, " has shape ", ShapeText(*shape),
+                     " there and ", ShapeText(x.shape), " in ", graph.name);
     ++known;
-    const auto format = Narrowest(it->second, x.dtype, *o.max_wire_error);
+    const auto format = Narrowest(errors, x.dtype, *o.max_wire_error);
     if (!format) continue;
     out->formats[w] = *format;
     auto& [count, error] = chosen[*format];
     ++count;
-    error = std::max(error, it->second.at(*format));
+    error = std::max(error, errors.at(*format));
   }
   if (known == 0)
     return Invalid("--weight-errors knows no weight of ", graph.name, "; it is made by zo2-run profile --weights");
@@ -96,6 +102,13 @@ Result<WireRule> ParseWireRule(const std::string& text) {
 
 Result<WireErrors> ParseWireErrors(const std::string& text, const std::string& origin) {
   const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (json.is_discarded()) return Invalid(origin, " is not valid JSON (damaged or cut off?)");
+  const std::pair<const char*, nlohmann::json> head[] = {{"format", "zo2 weight errors"}, {"version", 1}};
+  for (const auto& [key, expected] : head)
+    if (json.is_object() && json.contains(key) && json[key] != expected)
+      return Invalid(origin, " is no file of zo2-run profile --weights that is known here: its ", key, " is ",
+                     json[key].dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 40), " and not ",
+                     expected.dump());
   if (!json.is_object() || !json.contains("weights") || !json["weights"].is_array())
     return Invalid(origin, " is no file of zo2-run profile --weights: it has no list \"weights\"");
   WireErrors errors;
@@ -103,7 +116,13 @@ Result<WireErrors> ParseWireErrors(const std::string& text, const std::string& o
     if (!row.is_object() || !row.contains("name") || !row["name"].is_string() || !row.contains("errors") ||
         !row["errors"].is_object())
       return Invalid(origin, ": a weight without \"name\" and \"errors\"");
-    std::map<WireFormat, double>& of = errors[row["name"].get<std::string>()];
+    auto& [shape, of] = errors[row["name"].get<std::string>()];
+    if (row.contains("shape")) {
+      const auto whole = [](const auto& n) { return n.is_number_integer(); };
+      if (!row["shape"].is_array() || !std::all_of(row["shape"].begin(), row["shape"].end(), whole))
+        return Invalid(origin, ": weight ", row["name"].get<std::string>(), " has a bad \"shape\"");
+      shape = row["shape"].get<Shape>();
+    }
     for (const auto& [name, error] : row["errors"].items()) {
       const auto format = ParseWireFormat(name);
       const double e = error.is_number() ? error.get<double>() : NAN;

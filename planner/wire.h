@@ -22,15 +22,17 @@ namespace zo2 {
 Result<WireFormat> ParseWire(const std::string& flag, const std::string& text);
 // "REGEX=FORMAT" of --wire-for.
 Result<WireRule> ParseWireRule(const std::string& text);
-// The file of `zo2-run profile --weights`: {"weights": [{"name": ..., "errors": {"int4": 0.1, "bf16": 0.001}}]}, relative
-// RMS errors. Other fields are passed over. kInvalid, beginning with `origin`.
+// The file of `zo2-run profile --weights`: {"format": "zo2 weight errors", "version": 1, "weights": [{"name": ...,
+// "shape": [64, 64], "errors": {"int4": 0.1, "bf16": 0.001}}]}, relative RMS errors. Format, version and shapes may be
+// absent; other fields are passed over. kInvalid, beginning with `origin`.
 Result<WireErrors> ParseWireErrors(const std::string& json, const std::string& origin);
 
 struct WireChoice {
   std::vector<WireFormat> formats;  // per weight; as it is stored where nothing narrower is asked for
   std::vector<std::string> notes;   // what was chosen and why
 };
-// kInvalid: a rule that matches no weight with two axes, an error file that knows no weight of this model.
+// kInvalid: a rule that matches no weight with two axes, an error file that knows no weight of this model, or
+// knows one in another shape.
 Result<WireChoice> ChooseWires(const Graph& graph, const PlanOptions& options);
 
 // The options of a plan whose coded trained tiles are kept up to date in this way: K is that of --refresh-every.

@@ -65,6 +65,8 @@ int Main(int argc, char** argv) {
     return static_cast<int>(Code::kInvalid);
   }
   Result<void> result = run(f);
+  std::cout.flush();
+  if (result.ok() && !std::cout) result = Invalid("cannot write to the standard output");
   if (result.ok()) return 0;
   std::cerr << "zo2-plan: " << result.status().message() << "\n";
   return static_cast<int>(result.status().code());

@@ -52,7 +52,7 @@ std::vector<TileId> TrainedCodes(const Schedule& schedule) {
 }
 
 Status EncodeRows(const Schedule& schedule, const Segment& segment, int64_t row_begin, int64_t row_end,
-                  const std::byte* values, const CodesPlace& to) {
+                  const std::byte* values, const CodesPlace& to, int64_t step) {
   const Component& component = ComponentOf(schedule, segment);
   kernels::EncodeArgs args;
   args.format = component.wire;
@@ -65,9 +65,16 @@ Status EncodeRows(const Schedule& schedule, const Segment& segment, int64_t row_
   args.coded = to.coded;
   const uint64_t bad = kernels::Encode(args);
   if (bad == 0) return Status();
+  // A run begins with finite weights, so it was its updates.
+  if (step > 0 && WeightOf(schedule, segment).trainable && component.trainable)
+    return Invalid("the training diverged: by step ", step, " updates made ", bad, " values of weight ",
+                   component.name, " not finite in rows ", row_begin, " to ", row_end - 1,
+                   ": start again with a lower --lr, or limit g with --clip-g");
+  const bool plain = component.wire == PlainWire(component.storage);
   return Invalid("weight ", component.name, " has ", bad, " values that are not finite in rows ", row_begin,
-                 " to ", row_end - 1, ", which ", Name(component.wire),
-                 " cannot keep: mend its file, or plan without a wire format for it");
+                 " to ", row_end - 1, ", which ",
+                 plain ? "a tile that crosses the link as codes" : Name(component.wire), " cannot keep: mend its file",
+                 plain ? "" : ", or plan without a wire format for it");
 }
 
 Status HostUpdate(const PrepareJob& job, std::byte* codes, WorkerPool& workers) {
@@ -109,7 +116,8 @@ Status HostUpdate(const PrepareJob& job, std::byte* codes, WorkerPool& workers) 
     if (codes == nullptr) return;
     Status encoded =
         EncodeRows(*job.schedule, *segment, row_begin, row_end, values,
-                   {codes + segment->wire_offset, segment->row_begin, segment->row_end - segment->row_begin});
+                   {codes + segment->wire_offset, segment->row_begin, segment->row_end - segment->row_begin},
+                   job.step);
     if (encoded.ok()) return;
     std::lock_guard<std::mutex> lock(mutex);
     if (status.ok()) status = std::move(encoded);

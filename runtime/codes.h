@@ -34,12 +34,14 @@ struct CodesPlace {
   int64_t row_begin = 0, rows = 0;
 };
 // Encodes rows [row_begin, row_end) of a segment from `values` (storage dtype, packed, from row row_begin
-// on). kInvalid, naming the weight, when a value is not finite.
+// on), which are current through `step`. kInvalid, naming the weight and whether its file or its updates are
+// to blame, when a value is not finite.
 Status EncodeRows(const Schedule& schedule, const Segment& segment, int64_t row_begin, int64_t row_end,
-                  const std::byte* values, const CodesPlace& to);
+                  const std::byte* values, const CodesPlace& to, int64_t step);
 
 // kHostUpdate: brings the master job.master_out (= job.source) from job.version to job.step and encodes it to
-// `codes`, unless that is null. Bits are those of PrepareTile's master_out; the work is split over the pool.
+// `codes`, unless that is null; kInvalid when updates made a value not finite. Bits are those of PrepareTile's
+// master_out; the work is split over the pool.
 Status HostUpdate(const PrepareJob& job, std::byte* codes, WorkerPool& workers);
 
 }  // namespace zo2

@@ -79,7 +79,7 @@ Status RunShares(const SharesFlags& flags) {
                      {"perturbation", ToJson(all.perturbation)},
                      {"update", ToJson(all.update)},
                      {"weights", weights}};
-  return WriteFile(flags.json, json.dump(1) + "\n");
+  return WriteFile(flags.json, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace zo2

@@ -88,7 +88,7 @@ class WeightsProfile {
       ZO2_TRY(MeasureLosses(&json));
     }
     json["weights"] = weights_;
-    ZO2_TRY(WriteFile(flags_.output, json.dump(1) + "\n"));
+    ZO2_TRY(WriteFile(flags_.output, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
     if (!flags_.run.quiet)
       std::printf(
           "wrote %s; zo2-plan compile ... --wire auto --max-wire-error E --weight-errors %s goes by it\n",

@@ -31,6 +31,7 @@ double Now() {
 
 // Yielding would be more exact on an idle core, but gives a busy one away for milliseconds; who wakes up soon gets it back.
 void SleepUntil(double deadline) {
+  deadline = std::min(deadline, 1e15);  // beyond all clocks, but a time_t
   timespec t;
   t.tv_sec = static_cast<time_t>(deadline);
   t.tv_nsec = static_cast<long>((deadline - static_cast<double>(t.tv_sec)) * 1e9);

@@ -72,10 +72,16 @@ Result<LinkEmulation> ParseLinkEmulation(const std::string& text) {
     double number = 0, scale = 1;
     std::string rest;
     const bool is_number = equals != std::string::npos && ParseNumber(item.substr(equals + 1), &number, &rest);
+    const auto out_of_range = [&](const char* range) {
+      return Invalid("--emulate-link: '", item, "' is out of range; it is ", range);
+    };
     if (is_number && key == "latency" && (rest == "s" || rest == "ms" || rest == "us" || rest == "ns")) {
       link.latency = number * (rest == "s" ? 1 : rest == "ms" ? 1e-3 : rest == "us" ? 1e-6 : 1e-9);
+      if (link.latency > 1e6) return out_of_range("at most 1e6 s");
     } else if (is_number && (key == "up" || key == "down") && number > 0 && ParseScale(rest, &scale)) {
-      (key == "up" ? link.up : link.down) = number * scale;
+      const double rate = number * scale;
+      if (rate < 1 || !std::isfinite(rate)) return out_of_range("at least 1 B/s and finite");
+      (key == "up" ? link.up : link.down) = rate;
     } else {
       return Invalid("--emulate-link: '", item, "' is not understood; write it like up=2GB/s,down=2GB/s,latency=10us");
     }

@@ -55,14 +55,14 @@ Result<std::vector<Block>> BlocksToLoad(Executor& executor, int64_t piece_bytes)
   return blocks;
 }
 
-// Encodes the block's rows to its tile's codes.
-Status Encode(Executor& executor, const Block& b, const std::byte* values) {
+// Encodes the block's rows, current through `step`, to its tile's codes.
+Status Encode(Executor& executor, const Block& b, const std::byte* values, int64_t step) {
   const Schedule& schedule = executor.schedule();
   const Segment& s = *b.at.segment;
   const int64_t all = s.row_end - s.row_begin, rows = b.row_end - b.row_begin, cols = s.col_end - s.col_begin;
   if (b.codes != nullptr)
     return EncodeRows(schedule, s, b.row_begin, b.row_end, values,
-                      {b.codes + s.wire_offset, s.row_begin, all});
+                      {b.codes + s.wire_offset, s.row_begin, all}, step);
   // As a rectangle of its own; its codes and its scales are ranges of the segment's.
   const WireFormat wire =
       schedule.weights[static_cast<size_t>(s.weight)].components[static_cast<size_t>(s.component)].wire;
@@ -71,7 +71,7 @@ Status Encode(Executor& executor, const Block& b, const std::byte* values) {
   void* aligned = memory.data();
   size_t space = memory.size();
   std::byte* coded = static_cast<std::byte*>(std::align(kAlign, space - kAlign, aligned, space));
-  ZO2_TRY(EncodeRows(schedule, s, b.row_begin, b.row_end, values, {coded, b.row_begin, rows}));
+  ZO2_TRY(EncodeRows(schedule, s, b.row_begin, b.row_end, values, {coded, b.row_begin, rows}, step));
   const uint64_t row_bytes = WireRowBytes(wire, cols),
                  first = static_cast<uint64_t>(b.row_begin - s.row_begin);
   ZO2_TRY(executor.WriteBuffer(b.at.tile->codes, s.wire_offset + first * row_bytes,
@@ -104,9 +104,10 @@ Status ForEachBlock(const std::vector<Block>& blocks, int threads,
 }
 
 // Reads a block with `read`, encodes it if `encode` says so, takes it on with `advance`, and puts it into the
-// master.
+// master. What is read is current through `step`.
 template <typename Read, typename Advance>
-Status Load(Executor& executor, const Block& b, bool encode, const Read& read, const Advance& advance) {
+Status Load(Executor& executor, const Block& b, bool encode, int64_t step, const Read& read,
+            const Advance& advance) {
   const Segment& s = *b.at.segment;
   std::vector<std::byte> scratch;
   std::byte* values = b.to;
@@ -115,7 +116,7 @@ Status Load(Executor& executor, const Block& b, bool encode, const Read& read, c
     values = scratch.data();
   }
   ZO2_TRY(read(s.weight, b.row_begin, b.row_end, s.col_begin, s.col_end, values));
-  if (encode) ZO2_TRY(Encode(executor, b, values));
+  if (encode) ZO2_TRY(Encode(executor, b, values, step));
   if (b.at.tile->master < 0) return Status();
   advance(s.weight, b.row_begin, b.row_end, s.col_begin, s.col_end, values);
   return b.to != nullptr ? Status() : executor.WriteBuffer(b.at.tile->master, b.offset, scratch);
@@ -126,7 +127,7 @@ Status Load(Executor& executor, const Block& b, bool encode, const Read& read, c
 Status LoadMasters(const WeightReader& read, Executor& executor, int threads, int64_t piece_bytes) {
   ZO2_ASSIGN(const std::vector<Block> blocks, BlocksToLoad(executor, piece_bytes));
   return ForEachBlock(blocks, threads, [&](const Block& b) {
-    return Load(executor, b, b.at.tile->codes >= 0, read, [](auto...) {});
+    return Load(executor, b, b.at.tile->codes >= 0, 0, read, [](auto...) {});
   });
 }
 
@@ -148,7 +149,7 @@ Status LoadRun(RunState& state, Executor& executor) {
     const bool kept = lags && !state.KeptCodes(static_cast<TileId>(t)).empty();
     const int64_t version = lags && !kept ? versions[t] : state.step();
     return Load(
-        executor, b, tile.codes >= 0 && !kept,
+        executor, b, tile.codes >= 0 && !kept, version,
         [&](auto... args) { return state.replay().ReadAt(version, args...); },
         [&](auto... args) { state.replay().Advance(version, args...); });
   };

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 
+#include "ir/schedule/prepare_signature.h"
 #include "runtime/evaluate.h"
 #include "runtime/masters.h"
 #include "runtime/profile.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr uint64_t kSmallCopy = 4096;  // bytes: controls, records, losses; always copied
 constexpr int64_t kMostIterations = 100;
+constexpr int64_t kLargeTile = 64 << 10;  // weights
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -241,22 +243,14 @@ std::map<DType, double> PrepareRatesInPlace(const Schedule& plan, const Program&
     if (!IsTypicalPrepare(plan, train, i)) return;
     const Tile& tile = plan.tiles[static_cast<size_t>(i.tile)];
     const DType dtype = plan.weights[static_cast<size_t>(tile.segments[0].weight)].components[0].storage;
-    for (const Segment& s : tile.segments) weights[dtype] += static_cast<double>(s.elements());
+    int64_t n = 0;
+    for (const Segment& s : tile.segments) n += s.elements();
+    if (n < kLargeTile) return;
+    weights[dtype] += static_cast<double>(n);
     seconds[dtype] += time;
   });
   for (auto& [dtype, n] : weights) n /= seconds[dtype];
   return weights;
-}
-
-std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights) {
-  std::string text = "prepare(";
-  for (const Segment& s : tile.segments) {
-    const Component& c = weights[static_cast<size_t>(s.weight)].components[0];
-    text += (text.back() == '(' ? "" : ",") + std::string(Name(c.storage)) + ">" +
-            std::string(Name(c.compute)) + "[" + std::to_string(s.row_end - s.row_begin) + "," +
-            std::to_string(s.col_end - s.col_begin) + "]";
-  }
-  return text + ")";
 }
 
 }  // namespace zo2

@@ -56,14 +56,11 @@ void FillInputs(const Executor& executor, const Program& program, int64_t step);
 // signature (CallSignature, PrepareSignature).
 std::map<std::string, double> CallsInPlace(const Schedule& plan, const Program& train,
                                            const PlanTiming& timing);
-// Weights per second of those prepares, by storage dtype. Empty for plans with q > 1 or K > 1, whose prepares
-// differ.
+// Weights per second of those prepares, by storage dtype: of tiles so large (64 Ki weights) that the overhead of the
+// call, which the planner adds to what it finds by rate, does not show. Empty for plans with q > 1 or K > 1, whose
+// prepares differ.
 std::map<DType, double> PrepareRatesInPlace(const Schedule& plan, const Program& train,
                                             const PlanTiming& timing);
-// "prepare(f32>bf16[64,256])": the rectangles of a tile, from storage to compute dtype. The planner looks
-// prepares up by this text.
-std::string PrepareSignature(const Tile& tile, const std::vector<PlanWeight>& weights);
-
 }  // namespace zo2
 
 #endif  // ZO2_RUNTIME_PLAN_RUN_H_

@@ -27,7 +27,9 @@ ProgramRun::ProgramRun(Context context)
     lanes_.push_back(std::make_unique<LaneState>());
     lanes_[l]->passed.Reset(static_cast<uint64_t>(context_.first) * bound.lanes[l].size());
     lanes_[l]->peak.assign(context_.schedule->arenas.size(), 0);
-    trace_[l].reserve(static_cast<size_t>(context_.trace_iterations) * bound.lanes[l].size());
+    // Events beyond these, of a run that may well end before them, make room for themselves.
+    constexpr size_t kReserved = 1 << 20;
+    trace_[l].reserve(std::min(kReserved, static_cast<size_t>(context_.trace_iterations) * bound.lanes[l].size()));
   }
   if (context_.chaos.mode == ChaosMode::kPriority)
     turnstile_ = std::make_unique<Turnstile>(context_.chaos.seed, static_cast<int>(n));

@@ -22,7 +22,9 @@ Result<RunSetup> SetUp(const RunFlags& flags) {
     options.chaos = {flags.chaos_mode == "delay" ? ChaosMode::kDelay : ChaosMode::kPriority,
                      static_cast<uint64_t>(flags.chaos_seed)};
   }
-  if (flags.trace_steps < 1) return Invalid("--trace-steps is ", flags.trace_steps, " but must be at least 1");
+  constexpr int64_t kMostTraced = 1000000;
+  if (flags.trace_steps < 1 || flags.trace_steps > kMostTraced)
+    return Invalid("--trace-steps is ", flags.trace_steps, " but must be from 1 to ", kMostTraced);
   if (!flags.trace.empty()) options.trace_iterations = flags.trace_steps;
   RunSetup setup;
   ZO2_ASSIGN(setup.device, OpenDevice(flags.device, device_options));

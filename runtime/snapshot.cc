@@ -15,7 +15,10 @@ namespace {
 
 constexpr uint64_t kBlockBytes = 8 << 20;
 
-std::string CodesName(const Tile& tile) { return "zo2.codes." + tile.name; }
+// Several tiles may have one name.
+std::string CodesName(const Schedule& schedule, TileId tile) {
+  return "zo2.codes." + std::to_string(tile) + "." + schedule.tiles[static_cast<size_t>(tile)].name;
+}
 
 // f(bytes) for consecutive blocks of each tile's codes.
 Status ForEachCodes(const Schedule& schedule, const std::vector<TileId>& tiles, const RunCodes& codes,
@@ -34,7 +37,7 @@ Status ForEachCodes(const Schedule& schedule, const std::vector<TileId>& tiles, 
 
 Result<std::string> DigestCodes(const Schedule& schedule, const std::vector<TileId>& tiles, const RunCodes& codes) {
   Sha256 sha;
-  for (const TileId t : tiles) sha.Update(CodesName(schedule.tiles[static_cast<size_t>(t)]) + '\0');
+  for (const TileId t : tiles) sha.Update(CodesName(schedule, t) + '\0');
   ZO2_TRY(ForEachCodes(schedule, tiles, codes, [&](std::span<const std::byte> bytes) {
     sha.Update(bytes);
     return Status();
@@ -76,7 +79,7 @@ Result<SnapshotRecord> WriteSnapshot(const std::string& journal, const std::stri
   }
   for (const TileId t : coded) {
     const Tile& tile = schedule.tiles[static_cast<size_t>(t)];
-    tensors.push_back({CodesName(tile), DType::kU8, {static_cast<int64_t>(tile.wire_bytes)}});
+    tensors.push_back({CodesName(schedule, t), DType::kU8, {static_cast<int64_t>(tile.wire_bytes)}});
   }
   if (!coded.empty()) {
     const std::vector<int64_t> expected = CodesVersions(schedule, step);
@@ -141,10 +144,10 @@ Status Snapshot::OpenCodes() {
   const auto lacks = [&](const auto&... what) { return Invalid("its codes do not count: ", what...); };
   for (const TileId t : coded) {
     const Tile& tile = schedule_->tiles[static_cast<size_t>(t)];
-    const SafetensorsEntry* entry = file_.header().Find(CodesName(tile));
+    const SafetensorsEntry* entry = file_.header().Find(CodesName(*schedule_, t));
     if (entry == nullptr || entry->dtype != DType::kU8 || entry->bytes != tile.wire_bytes)
       return lacks("those of tile ", tile.name, " are missing or of another size");
-    ZO2_ASSIGN(codes_[static_cast<size_t>(t)], file_.Data(CodesName(tile)));
+    ZO2_ASSIGN(codes_[static_cast<size_t>(t)], file_.Data(CodesName(*schedule_, t)));
   }
   RunCodes read;
   read.read = [this](TileId t, uint64_t offset, std::span<std::byte> out) {

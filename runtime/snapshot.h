@@ -4,9 +4,10 @@
 // one is whole. A snapshot is a safetensors file of trainable weights by canonical name (logical layout, storage dtype)
 // with metadata zo2_snapshot, step, journal (Journal::id), seed, and sha256 (DigestWeights of its contents). Codes of
 // trained coded tiles are older than the step and cannot be made of these weights, so they are in it too: tensors
-// zo2.codes.TILE of bytes, with metadata codes_versions (the steps that they are current through, tile by tile) and
-// codes_sha256. A snapshot counts only if the journal has a record of it: one whose record was lost, or cut off with a damaged end, belongs to steps
-// that the journal does not have. Frozen weights are always read from the base files.
+// zo2.codes.INDEX.TILE of bytes, with metadata codes_versions (the steps that they are current through, tile by tile)
+// and codes_sha256. A snapshot counts only if the journal has a record of it: one whose record was lost, or cut off
+// with a damaged end, belongs to steps that the journal does not have. Frozen weights are always read from the base
+// files.
 #ifndef ZO2_RUNTIME_SNAPSHOT_H_
 #define ZO2_RUNTIME_SNAPSHOT_H_
 

@@ -214,7 +214,10 @@ def usage_cases():
     yield Case('output in no folder', compile_('-o', 'nowhere/new.plan'), INVALID, ('nowhere/new.plan', 'No such file'))
     yield Case('output is a folder', compile_('-o', 'ext'), INVALID, ('ext', 'directory'))
     yield Case('output device is full', compile_('-o', 'full'), INVALID, ('full', 'No space left'), full_device)
-    yield Case('report in no folder', compile_('--report', 'nowhere/r.json'), INVALID, ('nowhere/r.json',))
+    yield Case('report in no folder', compile_('--report', 'nowhere/r.json', '-o', 'new.plan'), INVALID, ('nowhere/r.json',))
+    yield Case('plan and report in one file', compile_('--report', 'new.plan', '-o', 'new.plan'), INVALID, ('both name new.plan',))
+    for flag in ('--gap', '--time-limit'):
+        yield Case(f'{flag} inf', compile_(flag, 'inf', '-o', 'new.plan'), INVALID, (flag,))
 
 
 def plan_file_cases():
@@ -356,7 +359,7 @@ def run_cases():
                         ('--lr', 'inf'), ('--weight-decay', -1), ('--clip-g', -1), ('--max-skips', 0), ('--warmup', -1),
                         ('--eval-every', -1), ('--snapshot-every', -1), ('--seed', -1),
                         ('--seed', '99999999999999999999'), ('--fsync', 'sometimes'), ('--order', 'alphabetical'),
-                        ('--lr-schedule', 'zigzag'), ('--chaos-mode', 'mild'), ('--emulate-link', 'up=fast'),
+                        ('--lr-schedule', 'zigzag'), ('--trace-steps', 0), ('--trace-steps', 10**15), ('--chaos-mode', 'mild'), ('--emulate-link', 'up=fast'),
                         ('--emulate-link', 'sideways=1GB/s'), ('--lr', 'small')):
         yield Case(f'{flag} {value}',
                    good(f'{flag}={value}') if flag != '--steps' else runs(*TRAIN[:4], f'{flag}={value}', '--quiet'),

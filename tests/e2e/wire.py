@@ -90,6 +90,18 @@ def check_going_on(mode, model, folder, kills):
     return text
 
 
+def check_divergence(model, folder):
+    """Updates that make weights infinite end the run as one that diverged, and no file is to blame."""
+    for mode in ('host', 'refresh'):
+        plan, journal = (os.path.join(folder, f'diverging-{mode}.{end}') for end in ('plan', 'zoj'))
+        model.compile(plan, '--wire', 'int8', *MODES[mode], '--quiet')
+        train = (RUN, 'train', plan, '--data', model.data, '--steps', 9, '--lr', 1e39, '--quiet', '--journal', journal)
+        for resume in ((), ('--resume',)):
+            text = run(*train, *resume, status=2)
+            assert 'diverged' in text and '--lr' in text and 'mend' not in text, text
+    print('diverging runs with codes say so')
+
+
 def check_profile(model, folder):
     """profile --weights against numpy and ONNX Runtime; the planner goes by it."""
     plan, auto, table = (os.path.join(folder, n) for n in ('profiled.plan', 'auto.plan', 'weights.json'))
@@ -158,5 +170,6 @@ with tempfile.TemporaryDirectory() as folder:
         for mode in MODES if everything else ('refresh',):
             text = check_going_on(mode, made['lm'], folder, 8 if everything else 2)
             print(f'going on, {mode}: bits as undisturbed; {text.strip()[:250]}')
+        check_divergence(made['lm'], folder)
         check_profile(made['lm'], folder)
     sys.exit(1 if failed else 0)

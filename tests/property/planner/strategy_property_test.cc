@@ -64,7 +64,9 @@ TEST_P(StrategyProperty, WhatIsDecidedPassesTheVerifier) {
       if (!candidates.ok()) {
         infeasible += candidates.status().code() == Code::kInfeasible;
         ASSERT_TRUE(candidates.status().code() == Code::kInfeasible ||
-                    candidates.status().message().find("no numbered blocks") != std::string::npos)
+                    candidates.status().message().find("no numbered blocks") != std::string::npos ||
+                    (name == std::string("zo2") && in->options.writeback_every > 1 &&
+                     candidates.status().message().find("in every step") != std::string::npos))
             << name << ": " << candidates.status().message();
         continue;
       }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "ir/schedule/prepare_signature.h"
 #include "planner/cost.h"
 #include "planner/options.h"
 #include "planner/plan.h"
@@ -41,7 +42,8 @@ TEST(MachineFile, RatesOfZeroBelowZeroNotANumberOrTooLargeAreRefused) {
   for (const char* field : {"gemm_flops", "prepare_params_per_s"}) {
     for (const char* value : {"0", "-5", "null", "1e30", "\"x\"", "{}"})
       ExpectRefused(std::string("{\"") + field + "\":{\"f32\":" + value + "}}", "f32");
-    ExpectRefused(std::string("{\"") + field + "\":{\"f64x\":1e9}}", "f64x");
+    for (const char* dtype : {"f64x", "i64", "f64", "u8", "bool"})
+      ExpectRefused(std::string("{\"") + field + "\":{\"" + dtype + "\":1e9}}", dtype);
   }
 }
 
@@ -85,6 +87,8 @@ TEST(MachineFile, WrongTypesAndUnknownFieldsAreRefused) {
       {"{\"gemm_table\":[{\"m\":1,\"n\":1,\"k\":1,\"flops\":0}]}", "flops"},
       {"{\"gemm_table\":[{\"dtype\":3,\"m\":1,\"n\":1,\"k\":1,\"flops\":1}]}", "dtype"},
       {"{\"gemm_table\":[{\"dtype\":\"f7\",\"m\":1,\"n\":1,\"k\":1,\"flops\":1}]}", "dtype"},
+      {"{\"gemm_table\":[{\"dtype\":\"i64\",\"m\":1,\"n\":1,\"k\":1,\"flops\":1}]}", "dtype"},
+      {"{\"gemm_table\":[{\"m\":1,\"n\":1,\"k\":1,\"flops\":1,\"dtpye\":\"bf16\"}]}", "dtpye"},
       {"{\"calls\":[]}", "calls"},
       {"{\"calls\":{\"linear()\":-1}}", "linear()"},
       {"{\"calls\":{\"linear()\":null}}", "linear()"},
@@ -170,6 +174,9 @@ TEST(MachineFile, MeasuredPreparesGoBeforeRates) {
   tile.trainable = true;
   tile.segments = {{0, 0, 0, 64, 0, 128, 0, 0, 0}};
   EXPECT_EQ(PrepareSignature(tile, {weight}), "prepare(f32>bf16[64,128])");
+  Tile two = tile;
+  two.segments.push_back({0, 0, 8, 16, 0, 4, 0, 0, 0});
+  EXPECT_EQ(PrepareSignature(two, {weight}), "prepare(f32>bf16[64,128],f32>bf16[8,4])");
   const Graph graph;
   const double guess = CostModel(graph, m, 1).Prepare(tile, {weight}, 1, 2, true, true);
   m.calls["prepare(f32>bf16[64,128])"] = 1.0;

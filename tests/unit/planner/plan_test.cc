@@ -22,6 +22,7 @@ TEST(Plan, GridOfDecisionsKeepsFingerprintAndBudget) {
       for (const char* strategy : {"auto", "greedy", "stream", "resident", "zo2"}) {
         for (int slots : {0, 1, 3, 5}) {
           for (int every : {0, 1, 3}) {
+            if (every > 1 && strategy == std::string("zo2")) continue;  // refused
             for (uint64_t budget : {uint64_t{0}, uint64_t{110} << 10}) {
               PlanOptions o;
               o.prices = false;

@@ -33,6 +33,28 @@ TEST(Report, HasItsFieldsAndAPage) {
 
 // What is short, by how much, the least that works and what takes most of it - in the sentence and in the
 // JSON.
+TEST(Report, AMissingFieldIsOneSentence) {
+  PlanOptions o = Greedy();
+  auto plan = CompilePlan(SmallGraph(), Cpu(), o);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const auto report = nlohmann::json::parse(plan->schedule.report);
+  auto refused = [](const nlohmann::json& damaged) {
+    auto text = ReportText(damaged.dump());
+    ASSERT_FALSE(text.ok());
+    EXPECT_NE(text.status().message().find("field of it is missing"), std::string::npos) << text.status().message();
+  };
+  ASSERT_TRUE(ReportText(report.dump()).ok());
+  refused({{"schema", kReportSchema}});
+  for (const char* key : {"model", "time", "memory", "bound", "rate", "tiles"}) {
+    nlohmann::json damaged = report;
+    damaged.erase(key);
+    refused(damaged);
+  }
+  nlohmann::json damaged = report;
+  damaged["rivals"] = nlohmann::json::array({nlohmann::json::object()});
+  refused(damaged);
+}
+
 TEST(Report, InfeasibleNamesTheSmallestBudgetAndWhatDominatesIt) {
   struct Row {
     int64_t batch, width;

@@ -50,6 +50,15 @@ TEST(Sweep, HasARowPerBudgetAndMarksWhatIsBestAndWhatIsEnough) {
     }
 }
 
+TEST(Sweep, BeginsAndEndsWhereItWasAskedTo) {
+  for (const char* range : {"11264..61440", "8225..135104", "7340032..63963136"}) {
+    const auto sizes = ParseSizeRange(range);
+    const Json json = Swept(range, 2);
+    EXPECT_EQ(json["rows"][0]["budget"].get<uint64_t>(), sizes->first);
+    EXPECT_EQ(json["rows"][1]["budget"].get<uint64_t>(), sizes->second);
+  }
+}
+
 // Whatever the budgets: they stand beside the curve.
 TEST(Sweep, ScoresTheTrivialPlans) {
   const Json json = Swept("100KiB..200KiB", 2);

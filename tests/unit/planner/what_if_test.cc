@@ -40,9 +40,26 @@ TEST(WhatIf, EveryKeyAndKindOfValue) {
   EXPECT_EQ(a->first.noise_normals_per_s, base.noise_normals_per_s / 2);
   for (const auto& [dtype, rate] : base.prepare_params_per_s)
     EXPECT_NEAR(a->first.prepare_params_per_s.at(dtype), rate / 2, 1e-6 * rate);
+  a = Applied("budget=100x,link=20x,compute=20x,noise=+1900%");
+  ASSERT_TRUE(a.ok()) << a.status().message();
+  EXPECT_EQ(a->second.budget, 100000000u);
+  EXPECT_EQ(a->first.attention_flops, 20 * base.attention_flops);
   a = Applied("budget=2x,budget=2x");  // one after the other
   ASSERT_TRUE(a.ok());
   EXPECT_EQ(a->second.budget, 4000000u);
+}
+
+// A measured machine has the seconds of prepares themselves: they go with the noise, not with the kernels.
+TEST(WhatIf, MeasuredPreparesGoWithTheNoise) {
+  Machine m = Cpu();
+  m.calls = {{"prepare(f32>f32[4,4])", 8e-6}, {"linear(f32[4,4],f32[4,4],-)", 8e-6}};
+  PlanOptions o;
+  ASSERT_TRUE(ApplyWhatIf(*ParseWhatIf("noise=2x"), &m, &o).ok());
+  EXPECT_EQ(m.calls["prepare(f32>f32[4,4])"], 4e-6);
+  EXPECT_EQ(m.calls["linear(f32[4,4],f32[4,4],-)"], 8e-6);
+  ASSERT_TRUE(ApplyWhatIf(*ParseWhatIf("compute=4x"), &m, &o).ok());
+  EXPECT_EQ(m.calls["prepare(f32>f32[4,4])"], 4e-6);
+  EXPECT_EQ(m.calls["linear(f32[4,4],f32[4,4],-)"], 2e-6);
 }
 
 TEST(WhatIf, BadOnesAreNamed) {

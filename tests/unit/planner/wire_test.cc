@@ -309,7 +309,32 @@ TEST(Wire, ErrorsChooseTheNarrowestFormat) {
   EXPECT_EQ(at["pooler.weight"], WireFormat::kI4);
   at = choose(0.45);
   EXPECT_EQ(at["model.layers.0.q.weight"], WireFormat::kF16);
-  for (const char* bad : {"", "[]", R"({"weights": 3})", R"({"weights": [{"name": 3, "errors": {}}]})",
+  // Of another model, though a weight has the same name; without a shape it is not known.
+  PlanOptions other;
+  other.max_wire_error = 0.1;
+  const Shape embed = {40, 64};
+  for (const Weight& w : graph.weights)
+    if (w.name == "embed.weight") {
+      EXPECT_NE(w.shape, embed);
+      other.wire_errors[w.name] = {w.shape, {{WireFormat::kI8, 0.01}}};
+    }
+  EXPECT_TRUE(ChooseWires(graph, other).ok());
+  other.wire_errors["embed.weight"].shape = embed;
+  const auto refused = ChooseWires(graph, other);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("embed.weight has shape [40,64] there and ["), std::string::npos)
+      << refused.status().message();
+  auto header = [](const std::string& text) {
+    return ParseWireErrors("{" + text + R"("weights": []})", "errors.json");
+  };
+  EXPECT_TRUE(header(R"("format": "zo2 weight errors", "version": 1, )").ok());
+  EXPECT_NE(header(R"("version": 2, )").status().message().find("its version is 2 and not 1"), std::string::npos);
+  EXPECT_NE(header(R"("format": "zo2 machine", )").status().message().find("its format is"), std::string::npos);
+  for (const char* damaged : {"", R"({"weights": [)", R"({"weights": [{"name": "a", "errors": {"int4": NaN}}]})"})
+    EXPECT_EQ(ParseWireErrors(damaged, "errors.json").status().message(),
+              "errors.json is not valid JSON (damaged or cut off?)");
+  for (const char* bad : {"", "[]", R"({"weights": [{"name": "a", "shape": "4x4", "errors": {}}]})",
+                          R"({"weights": 3})", R"({"weights": [{"name": 3, "errors": {}}]})",
                           R"({"weights": [{"name": "a", "errors": {"int3": 1}}]})",
                           R"({"weights": [{"name": "a", "errors": {"int4": -1}}]})"}) {
     auto result = ParseWireErrors(bad, "errors.json");

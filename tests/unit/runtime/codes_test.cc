@@ -137,9 +137,39 @@ TEST(HostUpdate, AValueThatIsNotFiniteIsNamed) {
   std::vector<std::byte> codes(c.tile.wire_bytes);
   const Status status = HostUpdate(c.Job(c.master.data()), codes.data(), pool);
   EXPECT_EQ(status.code(), Code::kInvalid);
-  EXPECT_NE(status.message().find("weight w1 has 1 values that are not finite"), std::string::npos)
+  EXPECT_NE(status.message().find("by step 3 updates made 1 values of weight w1 not finite"), std::string::npos)
       << status.message();
-  EXPECT_NE(status.message().find("int8"), std::string::npos) << status.message();
+}
+
+// A frozen weight, or a run's first step: its file is to blame. A trained one later: its updates are.
+TEST(HostUpdate, WhatMadeAValueNotFiniteIsSaid) {
+  Case c(DType::kF32, WireFormat::kI8, Rounding::kNearest);
+  c.schedule.weights[2].components[0].wire = WireFormat::kF32;
+  const float bad = std::numeric_limits<float>::infinity();
+  std::vector<std::byte> codes(c.tile.wire_bytes + 64);
+  std::byte* aligned = codes.data() + (64 - reinterpret_cast<uintptr_t>(codes.data()) % 64) % 64;
+  for (const size_t s : {1u, 2u})
+    for (const int64_t step : {0, 7})
+      for (const bool trained : {true, false}) {
+        const Segment& segment = c.tile.segments[s];
+        PlanWeight& weight = c.schedule.weights[static_cast<size_t>(segment.weight)];
+        weight.trainable = trained;
+        std::vector<std::byte> master = c.master;
+        std::memcpy(master.data() + segment.offset, &bad, 4);
+        const std::string said =
+            EncodeRows(c.schedule, segment, segment.row_begin, segment.row_begin + 1,
+                       master.data() + segment.offset,
+                       {aligned + segment.wire_offset, segment.row_begin, segment.row_end - segment.row_begin},
+                       step)
+                .message();
+        const bool diverged = step > 0 && trained;
+        EXPECT_EQ(said.find("by step 7 updates made 1 values of weight " + weight.name) != said.npos, diverged)
+            << said;
+        EXPECT_EQ(said.find("--clip-g") != said.npos, diverged) << said;
+        EXPECT_EQ(said.find("mend its file") != said.npos, !diverged) << said;
+        EXPECT_EQ(said.find("plan without a wire format") != said.npos, !diverged && s == 1) << said;
+        weight.trainable = true;
+      }
 }
 
 TEST(CodesVersions, FollowFromTheScheduleAndTheStep) {
@@ -402,12 +432,36 @@ TEST(Codes, ASnapshotWithDamagedCodesDoesNotCount) {
     }
   }
   for (const std::string& what :
-       {std::string("codes_versions"), std::string("codes_sha256"), std::string("zo2.codes.W0")}) {
+       {std::string("codes_versions"), std::string("codes_sha256"), std::string("zo2.codes.0.W0")}) {
     std::string damaged = bytes;
     damaged[damaged.find(what) + 4] = 'X';
     WriteBytes(path, damaged);
     EXPECT_EQ(opened(true), 10) << what;
   }
+}
+
+TEST(Codes, TilesOfOneNameEachHaveTheirsInASnapshot) {
+  TinyTraining run(kResumed[0]);
+  for (Tile& tile : run.schedule.tiles) tile.name = "small";
+  EXPECT_EQ(TrainedCodes(run.schedule).size(), 2u);
+  const std::string path = FreshFolder() + "/run.zoj";
+  run.train.steps = 6;
+  run.train.snapshot_every = 3;
+  auto writer = JournalWriter::Create(path, run.Header(), 0);
+  ASSERT_TRUE(writer.ok());
+  const auto summary = run.Run(TinyBase(run.schedule), 0, *writer, path);
+  ASSERT_TRUE(summary.ok()) << summary.status().message();
+  *writer = JournalWriter();
+  const Journal journal = *Journal::Read(path);
+  std::vector<std::string> notes;
+  const auto snapshot = NewestSnapshot(journal, run.schedule, 6, 1, true, &notes);
+  ASSERT_TRUE(snapshot) << ::testing::PrintToString(notes);
+  std::vector<std::byte> codes;
+  for (const TileId t : TrainedCodes(run.schedule)) {
+    codes.insert(codes.end(), snapshot->Codes(t).begin(), snapshot->Codes(t).end());
+    codes.push_back(std::byte{5});  // current through
+  }
+  EXPECT_EQ(codes, run.Codes());
 }
 
 TEST(Codes, AnotherPlansRunGivesWeightsButNoCodes) {

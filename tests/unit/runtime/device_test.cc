@@ -64,6 +64,14 @@ TEST(Device, LinkEmulationParses) {
   EXPECT_EQ(link->latency, 10 * 1e-6);
   for (const char* bad : {"", "up", "up=", "up=fast", "up=2XB/s", "sideways=1GB/s", "up=-1GB/s", "latency=5"})
     EXPECT_EQ(ParseLinkEmulation(bad).status().code(), Code::kInvalid) << bad;
+  // No clock can wait for these.
+  for (const char* bad : {"latency=1e300s", "latency=1000001s", "latency=1e10ms", "up=1e-300", "down=0.5B/s",
+                          "up=1e-9GB/s,latency=1us,down=1e-9kB/s", "up=1e308TB/s"}) {
+    const Status status = ParseLinkEmulation(bad).status();
+    EXPECT_EQ(status.code(), Code::kInvalid) << bad;
+    EXPECT_NE(status.message().find("out of range"), std::string::npos) << status.message();
+  }
+  EXPECT_TRUE(ParseLinkEmulation("up=1,down=1B/s,latency=1e6s").ok());
 }
 
 TEST(Device, SizesParse) {

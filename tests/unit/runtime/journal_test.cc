@@ -339,6 +339,23 @@ TEST(JournalHeader, EveryDifferenceIsNamedWithBothValues) {
        [](Schedule& s) { s.numerics = R"({"compute_threads":2,"weights":[["W0","f32"],["W1","bf16"]]})"; });
   plan("numerics.weights is [[\"W0\",\"f32\"],[\"W1\",\"f32\"]] in the journal and [] now", false,
        [](Schedule& s) { s.numerics = R"({"compute_threads":2,"weights":[]})"; });
+  const auto tiles = [&](Schedule& s, const char* digest) {
+    s.numerics = R"({"compute_threads":2,"weights":[["W0","f32"],["W1","f32"]],"wire":{"trained_tiles_sha256":")" +
+                 std::string(digest) + "\"}}";
+  };
+  plan("numerics.wire is absent in the journal", false, [&](Schedule& s) { tiles(s, "a"); });
+  {
+    Schedule a = run.schedule, b = run.schedule;
+    tiles(a, "aa"), tiles(b, "bb");
+    const auto header = [&](const Schedule& s) {
+      return MakeJournalHeader(s, run.parameters, "of nothing", pins, "fake 1");
+    };
+    const auto differences = HeaderDifferences(header(a), header(b), HeaderUse::kResume);
+    ASSERT_EQ(differences.size(), 1u);
+    EXPECT_EQ(
+        differences[0],
+        "which trained tiles are streamed as codes differs: compile with the first plan's --budget and --resident");
+  }
   plan("numerics.tile is absent in the journal", false,
        [](Schedule& s) { s.numerics = R"({"compute_threads":2,"tile":1,"weights":[["W0","f32"],["W1","f32"]]})"; });
   for (const Case& c : cases) {
