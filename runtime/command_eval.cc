@@ -74,7 +74,7 @@ std::string MetricsJson(const Evaluation& evaluation, int64_t step) {
 }  // namespace
 
 Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
-  ZO2_TRY(OpenDevice(flags.run.device));  // what is not there is said before anything is looked at
+  ZO2_ASSIGN(std::unique_ptr<Device> device, OpenRunDevice(flags.run));
   ZO2_TRY(CheckOutputs({{"--metrics", flags.metrics}, {"--outputs", flags.outputs}, {"--trace", flags.run.trace}},
                        {flags.run.plan, flags.data, flags.journal}));
   if (flags.at != "end" && flags.journal.empty())
@@ -82,7 +82,7 @@ Status RunEval(const EvalFlags& flags, const KernelTable& kernels) {
   const auto note = [&](const std::string& text) {
     if (!flags.run.quiet) std::fprintf(stderr, "note: %s\n", text.c_str());
   };
-  ZO2_ASSIGN(RunSetup setup, SetUp(flags.run));
+  ZO2_ASSIGN(RunSetup setup, SetUp(flags.run, std::move(device)));
   Executor& executor = *setup.executor;
   const Schedule& schedule = executor.schedule();
   const Program* program = schedule.Find(Purpose::kEvaluate);

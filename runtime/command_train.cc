@@ -63,13 +63,13 @@ class Training {
       : flags_(flags), kernels_(kernels), stop_(stop) {}
 
   Status Run() {
-    ZO2_TRY(OpenDevice(flags_.run.device));  // what is not there is said before anything is looked at
+    ZO2_ASSIGN(std::unique_ptr<Device> device, OpenRunDevice(flags_.run));
     ZO2_TRY(CheckFlags(flags_));
     ZO2_ASSIGN(order_, ParseDataOrder(flags_.order));
     ZO2_ASSIGN(options_.lr.shape, ParseLrShape(flags_.lr_schedule));
     ZO2_ASSIGN(options_.metric, ParseEvalMetric(flags_.eval_metric));
     ZO2_ASSIGN(fsync_every_, ParseFsync(flags_.fsync));
-    ZO2_ASSIGN(setup_, SetUp(flags_.run));
+    ZO2_ASSIGN(setup_, SetUp(flags_.run, std::move(device)));
     ZO2_TRY(OpenData());
     ZO2_TRY(OpenWeights());
     ZO2_TRY(Load());
@@ -115,7 +115,8 @@ class Training {
     for (const std::string& note : base_->source.notes()) Note(note);
     if (flags_.journal.empty()) return Status();
     const DataPins pins{flags_.data, data_->digest(), flags_.order, BatchRows(schedule(), *train_), flags_.truncate};
-    header_ = MakeJournalHeader(schedule(), parameters_, base_->sha256, pins, kernels_.library);
+    header_ = MakeJournalHeader(schedule(), parameters_, base_->sha256, pins,
+                                setup_.device->kernels() != nullptr ? setup_.device->kernels()->library : kernels_.library);
     if (!flags_.resume || !FileExists(flags_.journal)) return Status();
     ZO2_ASSIGN(past_, Journal::Read(flags_.journal));
     ZO2_TRY(CheckHeader(*past_, header_, HeaderUse::kResume));

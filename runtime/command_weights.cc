@@ -67,9 +67,9 @@ class WeightsProfile {
   WeightsProfile(const WeightsFlags& flags, const KernelTable& kernels) : flags_(flags), kernels_(kernels) {}
 
   Status Run() {
-    ZO2_TRY(OpenDevice(flags_.run.device));  // what is not there is said before anything is looked at
+    ZO2_ASSIGN(std::unique_ptr<Device> device, OpenRunDevice(flags_.run));
     ZO2_TRY(CheckFlags());
-    ZO2_ASSIGN(setup_, SetUp(flags_.run));
+    ZO2_ASSIGN(setup_, SetUp(flags_.run, std::move(device)));
     for (const Tile& tile : schedule().tiles)
       if (tile.codes >= 0)
         return Invalid("tile ", tile.name, " of ", flags_.run.plan,

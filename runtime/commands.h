@@ -18,6 +18,7 @@ struct RunFlags {
   std::string device = "cpu";
   std::string emulate_link;          // "" = the machine's own
   std::string disk_folder = ".";     // for disk arenas
+  bool no_graphs = false;
   int64_t chaos_seed = -1;           // < 0 = off
   std::string chaos_mode = "delay";  // or "priority"
   std::string trace;                 // Perfetto JSON

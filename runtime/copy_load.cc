@@ -51,12 +51,12 @@ CopyLoad::Carried CopyLoad::Stop() {
 }
 
 void CopyLoad::Carry(Queue* queue, bool up, std::atomic<uint64_t>* bytes) {
-  queue->Bind();
+  if (!queue->Bind().ok()) return;
   std::byte *host = host_[up ? 0 : 1]->data(), *memory = device_memory_[up ? 0 : 1]->data();
   const uint64_t pieces = kBeyondCaches / piece_;
   for (uint64_t i = 0; !stop_; ++i) {
     const uint64_t at = i % pieces * piece_;
-    queue->Copy(up ? memory + at : host + at, up ? host + at : memory + at, piece_);
+    if (!queue->Copy(up ? memory + at : host + at, up ? host + at : memory + at, piece_).ok()) return;
     *bytes += piece_;
     if (rate_ <= 0) continue;
     const double ahead = static_cast<double>(*bytes) / rate_ - (Seconds() - begin_);

@@ -78,12 +78,15 @@ class CpuQueue : public Queue {
  public:
   CpuQueue(double rate, double latency) : rate_(rate), latency_(latency) {}
 
-  void Bind() override { prctl(PR_SET_TIMERSLACK, 1000); }  // the default of 50 us would lengthen every emulated copy
+  Status Bind() override {
+    prctl(PR_SET_TIMERSLACK, 1000);  // the default of 50 us would lengthen every emulated copy
+    return Status();
+  }
 
-  void Copy(void* to, const void* from, uint64_t bytes) override {
+  Status Copy(void* to, const void* from, uint64_t bytes) override {
     if (rate_ <= 0 && latency_ <= 0) {
       std::memcpy(to, from, bytes);
-      return;
+      return Status();
     }
     // A copy asked for as soon as the one before it returned is back to back with it, however late that one woke up: the
     // link would not have waited.
@@ -94,6 +97,7 @@ class CpuQueue : public Queue {
     std::memcpy(to, from, bytes);
     SleepUntil(free_at_);
     returned_ = Now();
+    return Status();
   }
 
   Status Synchronize() override { return Status(); }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "runtime/cpu_device.h"
+#include "runtime/cuda/cuda_device.h"
 
 namespace zo2 {
 namespace {
@@ -92,9 +93,7 @@ Result<LinkEmulation> ParseLinkEmulation(const std::string& text) {
 
 Result<std::unique_ptr<Device>> OpenDevice(const std::string& name, const DeviceOptions& options) {
   if (name == "cpu") return OpenCpuDevice(options);
-  if (name == "cuda")
-    return Error(Code::kDevice, "this build has no CUDA backend: run with --device cpu, or build where a CUDA toolkit is "
-                 "installed");
+  if (name == "cuda") return cuda::OpenCudaDevice(options);
   return Error(Code::kDevice, "there is no device '", name, "': use cpu or cuda");
 }
 

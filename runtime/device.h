@@ -1,12 +1,13 @@
 // A device: memory, and queues that copy and launch. Thin, without smarts: what happens when is decided by the schedule
 // and carried out by the executor, so a backend is small and one conformance suite covers all of them.
 //
-// Backends: "cpu" (always). "cuda" is known by name; a build without it says so.
+// Backends: "cpu" (always), "cuda" (cuda/cuda_device.h; a build or a machine without one says so).
 #ifndef ZO2_RUNTIME_DEVICE_H_
 #define ZO2_RUNTIME_DEVICE_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,9 +33,11 @@ Result<uint64_t> ParseBytes(const std::string& text);
 std::string PrintBytes(uint64_t bytes);
 
 struct DeviceOptions {
-  LinkEmulation link;
+  LinkEmulation link;  // cpu only
   std::string disk_folder = ".";  // where a disk arena's file is made
 };
+
+struct KernelTable;  // kernel_table.h
 
 // Memory of one arena; freed when destroyed.
 class ArenaMemory {
@@ -48,13 +51,18 @@ class ArenaMemory {
   uint64_t bytes_ = 0;
 };
 
-// An in-order queue of a device. Used by one thread (its lane's). On a CPU a call has done its work when it returns.
+class AsyncQueue;  // async_queue.h
+
+// An in-order queue of a device. Used by one thread (its lane's). A call has done its work when it returns, unless the
+// queue is an asynchronous one.
 class Queue {
  public:
   virtual ~Queue() = default;
+  // This queue if its work is done later (a GPU's stream), else null.
+  virtual AsyncQueue* async() { return nullptr; }
   // To be called first by the thread that uses the queue: what it launches goes here.
-  virtual void Bind() = 0;
-  virtual void Copy(void* to, const void* from, uint64_t bytes) = 0;
+  virtual Status Bind() = 0;
+  virtual Status Copy(void* to, const void* from, uint64_t bytes) = 0;
   // When the work given so far is done, returns its error if there was one.
   virtual Status Synchronize() = 0;
 };
@@ -67,6 +75,10 @@ class Device {
   // Zeroed memory. Too large is an error in words.
   virtual Result<std::unique_ptr<ArenaMemory>> Allocate(Tier tier, uint64_t bytes) = 0;
   virtual Result<std::unique_ptr<Queue>> OpenQueue(LaneKind kind) = 0;
+  // Zeroed host memory that the device reads and writes in place while it works.
+  virtual Result<std::unique_ptr<ArenaMemory>> AllocateShared(uint64_t bytes) { return Allocate(Tier::kHost, bytes); }
+  // Kernels that the device brings along; null: those of the program.
+  virtual const KernelTable* kernels() const { return nullptr; }
   // Bytes of the tier that can still be had, in words where they come from.
   struct Available {
     uint64_t bytes = 0;
@@ -75,6 +87,10 @@ class Device {
   virtual Available MemoryAvailable(Tier tier) const = 0;
   // Tiers that take from one and the same memory (a CPU's "device" memory is host memory).
   virtual bool shares_host_memory() const = 0;
+  // What is in memory beside the arenas, in words and bytes that add up; "" where nothing is to be said.
+  virtual std::string MemoryText() const { return ""; }
+  // For the run's metadata: what the device says of itself, "name" at least; empty for a CPU.
+  virtual std::map<std::string, std::string> facts() const { return {}; }
   // Host access to device memory outside of any program.
   virtual Status Write(void* to, const void* from, uint64_t bytes) = 0;
   virtual Status Read(void* to, const void* from, uint64_t bytes) = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <tuple>
+#include <utility>
 
 #include "ir/schedule/verify.h"
 
@@ -50,6 +51,7 @@ Executor::Executor(Schedule schedule, Device& device, const ExecutorOptions& opt
 
 Executor::~Executor() {
   run_.reset();      // before the threads it runs on
+  async_.clear();    // events and graphs before their queues
   threads_.clear();  // before the arenas they use
 }
 
@@ -96,9 +98,13 @@ Status Executor::Initialize(const KernelTable& kernels, const RunParameters& par
   version_.assign(schedule_.tiles.size(), step);
   codes_version_ = version_;
   bound_.clear();
+  async_.clear();
+  const KernelTable* own = device_.kernels();
   for (const Program& program : schedule_.programs) {
-    ZO2_ASSIGN(BoundProgram bound, Bind(schedule_, program, arena_data_, kernels));
+    ZO2_ASSIGN(BoundProgram bound, Bind(schedule_, program, arena_data_, own != nullptr ? *own : kernels));
+    ZO2_ASSIGN(std::unique_ptr<AsyncProgram> async, MakeAsyncProgram(bound, device_, ThreadsOf(program)));
     bound_.push_back(std::move(bound));
+    async_.push_back(std::move(async));
   }
   for (const PlanValue& value : schedule_.values)
     if (value.constant >= 0) ZO2_TRY(WriteBuffer(value.constant, 0, std::as_bytes(std::span(value.data))));
@@ -161,6 +167,14 @@ RecordRing Executor::Ring(BufferId id) const {
   return {bound.base, bound.stride, bound.ring};
 }
 
+std::vector<LaneThread*> Executor::ThreadsOf(const Program& program) const {
+  std::vector<LaneThread*> threads;
+  std::map<std::pair<int32_t, LaneKind>, int> seen;
+  for (const Lane& lane : program.lanes)
+    threads.push_back(threads_.at({lane.device, lane.kind, seen[{lane.device, lane.kind}]++}).get());
+  return threads;
+}
+
 Status Executor::Start(Purpose purpose) {
   if (run_) ZO2_TRY(Drain());
   const Program* program = schedule_.Find(purpose);
@@ -170,9 +184,9 @@ Status Executor::Start(Purpose purpose) {
   context.schedule = &schedule_;
   context.train = train;
   context.bound = &bound_[static_cast<size_t>(program - schedule_.programs.data())];
-  std::map<std::pair<int32_t, LaneKind>, int> seen;
-  for (const Lane& lane : program->lanes)
-    context.threads.push_back(threads_.at({lane.device, lane.kind, seen[{lane.device, lane.kind}]++}).get());
+  context.async = async_[static_cast<size_t>(program - schedule_.programs.data())].get();
+  context.graphs = options_.graphs;
+  context.threads = ThreadsOf(*program);
   context.parameters = &parameters_;
   context.records = Ring(program->record >= 0 || train == nullptr ? program->record : train->record);
   context.records_host = Ring(program->record_host >= 0 || train == nullptr ? program->record_host : train->record_host);
@@ -207,6 +221,7 @@ Status Executor::Drain() {
     version_[tile] = at_end(bound.master_writes[tile], version_[tile]);
     codes_version_[tile] = at_end(bound.codes_writes[tile], codes_version_[tile]);
   }
+  if (context.async != nullptr) saturated_ += std::exchange(*context.async->saturated(), 0);
   if (program.purpose == Purpose::kTrain) step_ = end;
   Add(program, run_->stats(), &finished_);
   const std::vector<uint64_t> peak = run_->peak();

@@ -36,6 +36,7 @@ namespace zo2 {
 struct ExecutorOptions {
   ChaosOptions chaos;
   int64_t trace_iterations = 0;  // of each start of a program whose events are kept; 0 = no trace
+  bool graphs = true;            // asynchronous lanes repeat captured graphs instead of giving each launch anew
 };
 
 // What the lanes of a kind did, over all programs so far.
@@ -64,7 +65,7 @@ class Executor {
                     const std::function<Status(Executor&)>& load);
 
   const Schedule& schedule() const { return schedule_; }
-  Device& device() { return device_; }
+  Device& device() const { return device_; }
   const RunParameters& parameters() const { return parameters_; }
   // The step the run has reached: the next train iteration. Set by Initialize, moved by train programs.
   int64_t step() const { return step_; }
@@ -121,7 +122,10 @@ class Executor {
   std::vector<std::byte*> arena_data_;
   // (device, kind, n): the n-th lane of the kind on the device, whichever program it belongs to.
   std::map<std::tuple<int32_t, LaneKind, int>, std::unique_ptr<LaneThread>> threads_;
-  std::vector<BoundProgram> bound_;  // one per program
+  std::vector<LaneThread*> ThreadsOf(const Program& program) const;
+
+  std::vector<BoundProgram> bound_;                     // one per program
+  std::vector<std::unique_ptr<AsyncProgram>> async_;    // one per program; null where all is the host's
   std::unique_ptr<ProgramRun> run_;
   std::vector<int64_t> version_, codes_version_;  // per tile: steps that masters and codes are current through
   int64_t step_ = 0;

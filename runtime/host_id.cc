@@ -9,7 +9,8 @@
 
 namespace zo2 {
 
-std::map<std::string, std::string> ThisMachine(const std::string& link) {
+std::map<std::string, std::string> ThisMachine(const std::string& link,
+                                               const std::map<std::string, std::string>& device) {
   std::string processor = "unknown";
   std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
@@ -18,10 +19,12 @@ std::map<std::string, std::string> ThisMachine(const std::string& link) {
     processor = line.substr(std::min(line.size(), colon + 2));
     break;
   }
-  return {{"processor", processor},
-          {"cores", std::to_string(std::thread::hardware_concurrency())},
-          {"instructions", std::string(kernels::Name(kernels::BestIsa()))},
-          {"link", link}};
+  std::map<std::string, std::string> here = {{"processor", processor},
+                                             {"cores", std::to_string(std::thread::hardware_concurrency())},
+                                             {"instructions", std::string(kernels::Name(kernels::BestIsa()))},
+                                             {"link", link}};
+  if (device.count("name") > 0) here["gpu"] = device.at("name");
+  return here;
 }
 
 namespace {

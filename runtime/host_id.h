@@ -10,8 +10,10 @@
 
 namespace zo2 {
 
-// processor, cores, instructions (scalar, avx2, avx512), link (the --emulate-link text, "" without).
-std::map<std::string, std::string> ThisMachine(const std::string& link);
+// processor, cores, instructions (scalar, avx2, avx512), link (the --emulate-link text, "" without); of a device that has
+// one (Device::facts) its name as gpu.
+std::map<std::string, std::string> ThisMachine(const std::string& link,
+                                               const std::map<std::string, std::string>& device = {});
 
 // One sentence where the plan was made for a machine measured elsewhere, or over another link; otherwise "".
 // Goes by the plan's report.

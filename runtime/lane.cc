@@ -35,13 +35,14 @@ void LaneThread::Join() {
 }
 
 void LaneThread::Loop() {
-  queue_->Bind();
+  const Status bound = queue_->Bind();
   WorkerPool::Adopt(&workers_);
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return busy_ || stop_; });
     if (!busy_) return;
     std::function<void()> job = std::move(job_);
+    bind_status_ = bound;
     lock.unlock();
     job();
     lock.lock();

@@ -27,6 +27,9 @@ class LaneThread {
   Queue& queue() { return *queue_; }
   WorkerPool& workers() { return workers_; }
 
+  // For the job: whether the thread could make the queue its own.
+  const Status& bind_status() const { return bind_status_; }
+
   // Runs `job` on the thread; the one before must have been joined.
   void Start(std::function<void()> job);
   // Returns when the job has.
@@ -42,6 +45,7 @@ class LaneThread {
   std::condition_variable changed_;
   std::function<void()> job_;
   bool busy_ = false, stop_ = false;
+  Status bind_status_;
   std::thread thread_;
 };
 

@@ -46,9 +46,10 @@ class QuietLink : public Device {
    public:
     QuietQueue(std::unique_ptr<Queue> queue, const std::atomic<bool>* copies)
         : queue_(std::move(queue)), copies_(copies) {}
-    void Bind() override { queue_->Bind(); }
-    void Copy(void* to, const void* from, uint64_t bytes) override {
-      if (bytes <= kSmallCopy || copies_->load(std::memory_order_relaxed)) queue_->Copy(to, from, bytes);
+    Status Bind() override { return queue_->Bind(); }
+    Status Copy(void* to, const void* from, uint64_t bytes) override {
+      if (bytes > kSmallCopy && !copies_->load(std::memory_order_relaxed)) return Status();
+      return queue_->Copy(to, from, bytes);
     }
     Status Synchronize() override { return queue_->Synchronize(); }
 

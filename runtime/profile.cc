@@ -45,7 +45,7 @@ class Profiler {
     json_["kind"] = device_.name();
     json_["source"] = {{"all", "measured by zo2-run profile"}};
     if (!options_.link.empty()) json_["source"]["link"] = "measured, emulated: " + options_.link;
-    json_["measured_on"] = ThisMachine(options_.link);
+    json_["measured_on"] = ThisMachine(options_.link, device_.facts());
     json_["compute_threads"] = options_.threads;
     json_["device_bytes"] = device_.MemoryAvailable(Tier::kDevice).bytes;
     json_["host_bytes"] = device_.MemoryAvailable(Tier::kHost).bytes;
@@ -374,11 +374,13 @@ class Profiler {
                             const char* figure = nullptr) {
     ZO2_ASSIGN(std::unique_ptr<Queue> queue, device_.OpenQueue(kind));
     Timing timing;
+    Status status;
     std::thread lane([&] {  // a thread of its own, as in a run
-      queue->Bind();
+      status = queue->Bind();
       int copies = 1;
       const auto sample = [&] {
-        for (int i = 0; i < copies; ++i) queue->Copy(to, from, bytes);
+        for (int i = 0; i < copies && status.ok(); ++i) status = queue->Copy(to, from, bytes);
+        if (status.ok()) status = queue->Synchronize();
       };
       if (bytes <= kSmallCopy) {
         const double begin = Clock();
@@ -387,9 +389,9 @@ class Profiler {
       }
       timing = Time(seconds, sample);
       timing.seconds /= copies;
-      (void)queue->Synchronize().ok();
     });
     lane.join();
+    if (!status.ok()) return status;
     if (figure != nullptr) spread_[figure] = timing.spread;
     return timing.seconds;
   }

@@ -34,7 +34,8 @@ ProgramRun::ProgramRun(Context context)
   if (context_.chaos.mode == ChaosMode::kPriority)
     turnstile_ = std::make_unique<Turnstile>(context_.chaos.seed, static_cast<int>(n));
   admitted_.Reset(static_cast<uint64_t>(context_.first));
-  for (size_t l = 0; l < n; ++l) context_.threads[l]->Start([this, l] { RunLane(l); });
+  for (size_t l = 0; l < n; ++l)
+    context_.threads[l]->Start([this, l] { is_async(l) ? RunAsyncLane(l) : RunLane(l); });
 }
 
 ProgramRun::~ProgramRun() { (void)Close().ok(); }
@@ -47,6 +48,10 @@ void ProgramRun::Submit(int64_t end) {
 Status ProgramRun::Wait(int64_t iteration) {
   for (size_t l = 0; l < lanes_.size(); ++l)
     lanes_[l]->passed.Wait(static_cast<uint64_t>(iteration + 1) * context_.bound->lanes[l].size());
+  for (size_t l = 0; l < lanes_.size(); ++l)
+    if (is_async(l) && !context_.bound->lanes[l].empty() && !failed_.load())
+      if (Status status = context_.async->lanes[l]->iteration_end.at(iteration).Synchronize(); !status.ok())
+        Fail(std::move(status));
   std::lock_guard<std::mutex> lock(error_mutex_);
   return error_;
 }
@@ -95,6 +100,27 @@ bool ProgramRun::Ready(const BoundInstruction& bound, int64_t iteration) const {
   return true;
 }
 
+bool ProgramRun::WaitPassed(const BoundInstruction::Wait& wait, int64_t iteration) {
+  const int64_t i = iteration - wait.back;
+  if (i < context_.first) return false;
+  const size_t from = static_cast<size_t>(wait.lane);
+  lanes_[from]->passed.Wait(static_cast<uint64_t>(i) * context_.bound->lanes[from].size() +
+                            static_cast<uint64_t>(wait.index) + 1);
+  return true;
+}
+
+int64_t ProgramRun::StepOf(int64_t iteration) const {
+  return context_.bound->program->purpose == Purpose::kTrain ? iteration : context_.step;
+}
+
+void ProgramRun::Touch(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+  for (const BoundOperand& operand : bound.operands) {
+    if (operand.base == nullptr) continue;
+    uint64_t& peak = lanes_[l]->peak[static_cast<size_t>(operand.arena)];
+    peak = std::max(peak, operand.arena_end + operand.Copy(iteration, step));
+  }
+}
+
 void ProgramRun::RunLane(size_t l) {
   const std::vector<BoundInstruction>& instructions = context_.bound->lanes[l];
   const int64_t length = static_cast<int64_t>(instructions.size());
@@ -118,13 +144,12 @@ void ProgramRun::RunLane(size_t l) {
       if (turnstile_) {
         turnstile_->Enter(static_cast<int>(l), [&bound, iteration, this] { return Ready(bound, iteration); });
       } else {
-        for (const BoundInstruction::Wait& wait : bound.waits) {
-          const int64_t i = iteration - wait.back;
-          if (i < context_.first) continue;
-          const size_t from = static_cast<size_t>(wait.lane);
-          lanes_[from]->passed.Wait(static_cast<uint64_t>(i) * context_.bound->lanes[from].size() +
-                                    static_cast<uint64_t>(wait.index) + 1);
-        }
+        for (const BoundInstruction::Wait& wait : bound.waits) WaitPassed(wait, iteration);
+      }
+      for (const BoundInstruction::Wait& wait : bound.waits) {
+        if (iteration - wait.back < context_.first || !is_async(static_cast<size_t>(wait.lane)) || failed_.load()) continue;
+        const EventRing& done = context_.async->lanes[static_cast<size_t>(wait.lane)]->passed[static_cast<size_t>(wait.index)];
+        if (Status status = done.at(iteration - wait.back).Synchronize(); !status.ok()) Fail(std::move(status));
       }
       if (delays) delay.Sleep();
       const int64_t start = Nanoseconds();
@@ -146,20 +171,16 @@ void ProgramRun::RunLane(size_t l) {
 }
 
 Status ProgramRun::Execute(size_t l, const BoundInstruction& bound, int64_t iteration) {
-  const int64_t step = context_.bound->program->purpose == Purpose::kTrain ? iteration : context_.step;
+  const int64_t step = StepOf(iteration);
   LaneState& me = *lanes_[l];
-  for (const BoundOperand& operand : bound.operands) {
-    if (operand.base == nullptr) continue;
-    uint64_t& peak = me.peak[static_cast<size_t>(operand.arena)];
-    peak = std::max(peak, operand.arena_end + operand.Copy(iteration, step));
-  }
+  Touch(l, bound, iteration, step);
   switch (bound.instruction->kind) {
     case InstrKind::kCopy:
     case InstrKind::kDiskRead:
     case InstrKind::kDiskWrite: {
       const BoundOperand &from = bound.operands[0], &to = bound.operands[1];
       const uint64_t bytes = std::min(from.bytes, to.bytes);
-      context_.threads[l]->queue().Copy(to.At(iteration, step), from.At(iteration, step), bytes);
+      ZO2_TRY(context_.threads[l]->queue().Copy(to.At(iteration, step), from.At(iteration, step), bytes));
       me.bytes.store(me.bytes.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
       return Status();
     }
@@ -168,10 +189,12 @@ Status ProgramRun::Execute(size_t l, const BoundInstruction& bound, int64_t iter
     case InstrKind::kHostUpdate:
       return ExecuteHostUpdate(l, bound, iteration, step);
     case InstrKind::kCall:
-      return ExecuteCall(bound, iteration, step);
-    case InstrKind::kGradient:
-      ExecuteGradient(bound, iteration, step);
+      return ForEachCall(bound, iteration, step, bound.kernel);
+    case InstrKind::kGradient: {
+      const GradientJob job = MakeGradientJob(bound, iteration, step);
+      Gradient(*job.control, job.branches, job.losses, job.q, *job.parameters, job.record);
       return Status();
+    }
     case InstrKind::kGather:
       return ExecuteGather(bound, iteration, step);
     case InstrKind::kHostCall:
@@ -181,28 +204,24 @@ Status ProgramRun::Execute(size_t l, const BoundInstruction& bound, int64_t iter
   return Internal("an instruction of kind ", Name(bound.instruction->kind), " reached a lane");
 }
 
-Status ProgramRun::ExecuteCall(const BoundInstruction& bound, int64_t iteration, int64_t step) {
+Status ProgramRun::ForEachCall(const BoundInstruction& bound, int64_t iteration, int64_t step,
+                               const std::function<Status(const KernelCall&)>& run) const {
   const size_t group = static_cast<size_t>(bound.group);
   const size_t tensors = group - 2;
-  const auto run = [&](const KernelCall& call, size_t g) -> Status {
-    Status status = bound.kernel(call);
-    if (status.ok()) return status;
-    const PlanNode& node = context_.schedule->nodes[static_cast<size_t>(bound.instruction->node)];
-    return Error(status.code(), "node ", node.name, " (", Name(node.op), "), call ", g, ": ", status.message());
-  };
-  if (!bound.patched) {
-    for (size_t g = 0; g < bound.calls.size(); ++g) ZO2_TRY(run(bound.calls[g], g));
-    return Status();
-  }
-  // Rings: this iteration's copy. Only this lane's thread uses the instruction, so its views may be changed in place.
   for (size_t g = 0; g < bound.calls.size(); ++g) {
     KernelCall call = bound.calls[g];
-    TensorView* views = bound.views.data() + g * tensors;
-    const BoundOperand* operands = bound.operands.data() + g * group;
-    for (size_t i = 0; i < tensors; ++i) views[i].data = operands[i].At(iteration, step);
-    call.state = operands[tensors].At(iteration, step);
-    call.workspace = operands[tensors + 1].At(iteration, step);
-    ZO2_TRY(run(call, g));
+    if (bound.patched) {
+      // Rings: this iteration's copy. Only this lane's thread uses the instruction, so its views may be changed in place.
+      TensorView* views = bound.views.data() + g * tensors;
+      const BoundOperand* operands = bound.operands.data() + g * group;
+      for (size_t i = 0; i < tensors; ++i) views[i].data = operands[i].At(iteration, step);
+      call.state = operands[tensors].At(iteration, step);
+      call.workspace = operands[tensors + 1].At(iteration, step);
+    }
+    if (Status status = run(call); !status.ok()) {
+      const PlanNode& node = context_.schedule->nodes[static_cast<size_t>(bound.instruction->node)];
+      return Error(status.code(), "node ", node.name, " (", Name(node.op), "), call ", g, ": ", status.message());
+    }
   }
   return Status();
 }
@@ -235,11 +254,11 @@ Status ProgramRun::ExecuteHostUpdate(size_t l, const BoundInstruction& bound, in
   return HostUpdate(job, bound.operands[2].At(iteration, step), context_.threads[l]->workers());
 }
 
-Status ProgramRun::ExecutePrepare(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+Result<PrepareJob> ProgramRun::MakePrepareJob(const BoundInstruction& bound, int64_t iteration, int64_t step,
+                                              PrepareArrays* arrays) const {
   const Instruction& instruction = *bound.instruction;
   PrepareJob job = MakeJob(bound, iteration, step);
-  std::byte* outputs[64];
-  const Branch* branches[64];
+  auto& [outputs, branches] = *arrays;
   const size_t n = instruction.branches.size();
   if (n > 64 || bound.operands.size() != 3 + n) return Internal("prepare of ", job.tile->name, ": operands and branches");
   for (size_t b = 0; b < n; ++b) {
@@ -255,6 +274,12 @@ Status ProgramRun::ExecutePrepare(size_t l, const BoundInstruction& bound, int64
     job.gathered = true;
     job.ids = {reinterpret_cast<const int64_t*>(bound.operands[2].At(iteration, step)), bound.operands[2].bytes / 8};
   }
+  return job;
+}
+
+Status ProgramRun::ExecutePrepare(size_t l, const BoundInstruction& bound, int64_t iteration, int64_t step) {
+  PrepareArrays arrays;
+  ZO2_ASSIGN(const PrepareJob job, MakePrepareJob(bound, iteration, step, &arrays));
   return PrepareTile(job, context_.threads[l]->workers());
 }
 
@@ -280,17 +305,20 @@ Status ProgramRun::ExecuteGather(const BoundInstruction& bound, int64_t iteratio
   return Status();
 }
 
-void ProgramRun::ExecuteGradient(const BoundInstruction& bound, int64_t iteration, int64_t step) {
+GradientJob ProgramRun::MakeGradientJob(const BoundInstruction& bound, int64_t iteration, int64_t step) const {
   const Program& program = *context_.bound->program;
-  std::vector<LossPairs> losses;
+  GradientJob job;
   for (size_t b = 0; b < program.branches.size(); ++b) {
     const BoundOperand &sum = bound.operands[2 + 2 * b], &count = bound.operands[3 + 2 * b];
-    losses.push_back({{reinterpret_cast<const double*>(sum.At(iteration, step)), sum.bytes / 8},
-                      {reinterpret_cast<const double*>(count.At(iteration, step)), count.bytes / 8}});
+    job.losses.push_back({{reinterpret_cast<const double*>(sum.At(iteration, step)), sum.bytes / 8},
+                          {reinterpret_cast<const double*>(count.At(iteration, step)), count.bytes / 8}});
   }
-  const StepControl* control = reinterpret_cast<const StepControl*>(bound.operands[0].At(iteration, step));
-  Gradient(*control, program.branches, losses, program.samples, *context_.parameters,
-           reinterpret_cast<StepRecord*>(bound.operands[1].At(iteration, step)));
+  job.control = reinterpret_cast<const StepControl*>(bound.operands[0].At(iteration, step));
+  job.record = reinterpret_cast<StepRecord*>(bound.operands[1].At(iteration, step));
+  job.branches = program.branches;
+  job.q = program.samples;
+  job.parameters = context_.parameters;
+  return job;
 }
 
 }  // namespace zo2

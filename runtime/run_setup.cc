@@ -9,13 +9,27 @@
 
 namespace zo2 {
 
-Result<RunSetup> SetUp(const RunFlags& flags) {
-  DeviceOptions device_options;
-  device_options.disk_folder = flags.disk_folder;
+Result<std::unique_ptr<Device>> OpenRunDevice(const RunFlags& flags) {
+  DeviceOptions options;
+  options.disk_folder = flags.disk_folder;
   if (!flags.emulate_link.empty()) {
-    ZO2_ASSIGN(device_options.link, ParseLinkEmulation(flags.emulate_link));
+    ZO2_ASSIGN(options.link, ParseLinkEmulation(flags.emulate_link));
   }
+  return OpenDevice(flags.device, options);
+}
+
+Status CheckAlignment(const Schedule& schedule, const Device& device) {
+  for (const Buffer& buffer : schedule.buffers)
+    if (schedule.arenas[static_cast<size_t>(buffer.arena)].tier == Tier::kDevice &&
+        (buffer.offset % device.alignment() != 0 || (buffer.ring > 1 && buffer.stride % device.alignment() != 0)))
+      return Invalid("the plan was made for another kind of device than ", device.name(), ": buffer ", buffer.name,
+                     " is not aligned to ", device.alignment(), " bytes; compile it with --machine for such a device");
+  return Status();
+}
+
+Result<RunSetup> SetUp(const RunFlags& flags, std::unique_ptr<Device> device) {
   ExecutorOptions options;
+  options.graphs = !flags.no_graphs;
   if (flags.chaos_seed >= 0) {
     if (flags.chaos_mode != "delay" && flags.chaos_mode != "priority")
       return Invalid("--chaos-mode ", flags.chaos_mode, ": use delay or priority");
@@ -27,9 +41,10 @@ Result<RunSetup> SetUp(const RunFlags& flags) {
     return Invalid("--trace-steps is ", flags.trace_steps, " but must be from 1 to ", kMostTraced);
   if (!flags.trace.empty()) options.trace_iterations = flags.trace_steps;
   RunSetup setup;
-  ZO2_ASSIGN(setup.device, OpenDevice(flags.device, device_options));
+  setup.device = std::move(device);
   ZO2_ASSIGN(Schedule schedule, ReadSchedule(flags.plan));
-  const std::string warning = MachineWarning(schedule, ThisMachine(flags.emulate_link));
+  ZO2_TRY(CheckAlignment(schedule, *setup.device));
+  const std::string warning = MachineWarning(schedule, ThisMachine(flags.emulate_link, setup.device->facts()));
   if (!warning.empty() && !flags.quiet) std::fprintf(stderr, "note: %s\n", warning.c_str());
   ZO2_ASSIGN(setup.executor, Executor::Prepare(std::move(schedule), *setup.device, options));
   return setup;
@@ -52,7 +67,8 @@ std::string PeakText(const Executor& executor) {
             PrintBytes(measured) +
             (measured == planned ? " as planned" : " (planned " + PrintBytes(planned) + " for all programs)");
   }
-  return text;
+  const std::string more = executor.device().MemoryText();
+  return more.empty() ? text : text + "\n" + more;
 }
 
 std::string PeriodText(const Schedule& schedule, const Program& program, double seconds, int64_t steps) {

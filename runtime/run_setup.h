@@ -17,8 +17,12 @@ struct RunSetup {
   std::unique_ptr<Device> device;
   std::unique_ptr<Executor> executor;
 };
-// Reads and verifies the plan, opens the device, allocates.
-Result<RunSetup> SetUp(const RunFlags& flags);
+// The device of --device, --emulate-link and --disk-folder. What is not there is said before anything else is looked at.
+Result<std::unique_ptr<Device>> OpenRunDevice(const RunFlags& flags);
+// Reads and verifies the plan, allocates.
+Result<RunSetup> SetUp(const RunFlags& flags, std::unique_ptr<Device> device);
+// kInvalid where the plan was made for a device that aligns less.
+Status CheckAlignment(const Schedule& schedule, const Device& device);
 
 // Tokens of one step: the elements of the first two-dimensional integer input (ids), all micro-batches. 0 = no such input.
 int64_t TokensPerStep(const Schedule& schedule, const Program& program);

@@ -1,23 +1,13 @@
 #include "runtime/step_kernels.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 namespace zo2 {
 namespace {
 
-// One segment as the kernel wants it; owns what the arguments point to.
-struct SegmentJob {
-  kernels::PrepareArgs args;
-  std::vector<kernels::BranchOut> branches;
-  std::vector<std::vector<kernels::BranchTerm>> terms;
-  int parts = 1;
-};
-
 void Describe(const PrepareJob& job, const Segment& segment, std::span<const kernels::PendingUpdate> pending,
-              int threads, SegmentJob* out) {
+              SegmentArgs* out) {
   const PlanWeight& weight = job.schedule->weights[static_cast<size_t>(segment.weight)];
   const Component& component = weight.components[static_cast<size_t>(segment.component)];
   const int64_t width = segment.col_end - segment.col_begin;
@@ -52,12 +42,16 @@ void Describe(const PrepareJob& job, const Segment& segment, std::span<const ker
     out->branches.push_back({job.outputs[b] + segment.branch_offset, width, component.compute, out->terms[b]});
   }
   args.branches = out->branches;
+}
+
+// Into how many parts `threads` threads share a segment.
+int PartsOf(const kernels::PrepareArgs& args, int threads) {
   // Small enough that threads finish together, large enough that starting a part costs nothing.
   constexpr int64_t kPartElements = 1 << 15;
-  const int64_t elements = (args.row_end - args.row_begin) * width;
+  const int64_t elements = (args.row_end - args.row_begin) * (args.col_end - args.col_begin);
   const int64_t parts = std::clamp<int64_t>(elements / kPartElements, 1, 4 * threads);
   // As many for each thread, where each has some.
-  out->parts = static_cast<int>(threads == 1 ? 1 : parts < threads ? parts : (parts + threads - 1) / threads * threads);
+  return static_cast<int>(threads == 1 ? 1 : parts < threads ? parts : (parts + threads - 1) / threads * threads);
 }
 
 }  // namespace
@@ -88,27 +82,37 @@ std::vector<kernels::PendingUpdate> PendingUpdates(const PrepareJob& job) {
   return pending;
 }
 
+std::vector<SegmentArgs> LowerTile(const PrepareJob& job, std::span<const kernels::PendingUpdate> pending) {
+  std::vector<SegmentArgs> segments(job.tile->segments.size());
+  for (size_t i = 0; i < segments.size(); ++i) Describe(job, job.tile->segments[i], pending, &segments[i]);
+  return segments;
+}
+
 Status PrepareTile(const PrepareJob& job, WorkerPool& workers) {
   const std::vector<kernels::PendingUpdate> pending = PendingUpdates(job);
-  std::vector<SegmentJob> segments(job.tile->segments.size());
-  int64_t parts = 0;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    Describe(job, job.tile->segments[i], pending, workers.threads(), &segments[i]);
-    parts += segments[i].parts;
+  const std::vector<SegmentArgs> segments = LowerTile(job, pending);
+  std::vector<int> parts;
+  int64_t total = 0;
+  for (const SegmentArgs& segment : segments) {
+    parts.push_back(PartsOf(segment.args, workers.threads()));
+    total += parts.back();
   }
-  workers.Run(parts, [&](int64_t part) {
+  workers.Run(total, [&](int64_t part) {
     size_t i = 0;
-    for (; part >= segments[i].parts; ++i) part -= segments[i].parts;
-    kernels::PreparePart(segments[i].args, static_cast<int>(part), segments[i].parts);
+    for (; part >= parts[i]; ++i) part -= parts[i];
+    kernels::PreparePart(segments[i].args, static_cast<int>(part), parts[i]);
   });
   return Status();
 }
 
 double MeanLoss(const LossPairs& pairs) {
-  double sum = 0, count = 0;
-  for (const double s : pairs.sum) sum += s;
-  for (const double c : pairs.count) count += c;
-  return sum / count;
+  const double sum = kernels::AddInOrder(0, pairs.sum.data(), static_cast<int64_t>(pairs.sum.size()));
+  const double count = kernels::AddInOrder(0, pairs.count.data(), static_cast<int64_t>(pairs.count.size()));
+  return kernels::Div64(sum, count);
+}
+
+bool HasPlace(const Branch& branch, int q) {
+  return branch.terms.size() == 1 && branch.terms[0].sample >= 0 && branch.terms[0].sample < q;
 }
 
 void Gradient(const StepControl& control, std::span<const Branch> branches, std::span<const LossPairs> losses, int q,
@@ -116,22 +120,15 @@ void Gradient(const StepControl& control, std::span<const Branch> branches, std:
   record->step = control.step;
   record->lr = control.lr;
   record->q = static_cast<uint32_t>(q);
-  record->skipped = 0;
-  double *plus = record->loss_plus(), *minus = record->loss_minus(), *g = record->g();
-  for (int i = 0; i < q; ++i) plus[i] = minus[i] = std::numeric_limits<double>::quiet_NaN();
+  double *plus = record->loss_plus(), *minus = record->loss_minus();
+  for (int i = 0; i < q; ++i) plus[i] = minus[i] = kernels::QuietNan64();
   for (size_t b = 0; b < branches.size(); ++b) {
-    if (branches[b].terms.size() != 1) continue;  // only ± one direction has a place in the record
+    if (!HasPlace(branches[b], q)) continue;
     const BranchTerm& term = branches[b].terms[0];
-    if (term.sample < 0 || term.sample >= q) continue;
     (term.coefficient > 0 ? plus : minus)[term.sample] = MeanLoss(losses[b]);
   }
-  for (int i = 0; i < q; ++i) {
-    g[i] = (plus[i] - minus[i]) / (2 * parameters.eps);
-    if (!std::isfinite(plus[i]) || !std::isfinite(minus[i]) || !std::isfinite(g[i])) record->skipped = 1;
-    const double clip = parameters.clip_g;
-    if (clip > 0 && g[i] > clip) g[i] = clip;
-    if (clip > 0 && g[i] < -clip) g[i] = -clip;
-  }
+  record->skipped =
+      kernels::ProjectedGradients(plus, minus, q, parameters.eps, parameters.clip_g, record->g()) ? 0 : 1;
 }
 
 }  // namespace zo2

@@ -11,6 +11,7 @@
 #include "ir/schedule/schedule.h"
 #include "ir/support/status.h"
 #include "runtime/kernels/prepare.h"
+#include "runtime/kernels/step_core.h"
 #include "runtime/worker_pool.h"
 
 namespace zo2 {
@@ -60,6 +61,18 @@ struct PrepareJob {
 };
 // Updates of version .. step-1, from the records.
 std::vector<kernels::PendingUpdate> PendingUpdates(const PrepareJob& job);
+// One segment of a tile as prepare takes it; owns what the arguments point to. May be moved, not copied.
+struct SegmentArgs {
+  kernels::PrepareArgs args;
+  std::vector<kernels::BranchOut> branches;
+  std::vector<std::vector<kernels::BranchTerm>> terms;
+
+  SegmentArgs() = default;
+  SegmentArgs(SegmentArgs&&) = default;
+  SegmentArgs& operator=(SegmentArgs&&) = default;
+};
+// All segments of the job's tile, in order. `pending` is kept by reference, and left out where a component is frozen.
+std::vector<SegmentArgs> LowerTile(const PrepareJob& job, std::span<const kernels::PendingUpdate> pending);
 // The work is split over the pool's threads; bits do not depend on the split.
 Status PrepareTile(const PrepareJob& job, WorkerPool& workers);
 
@@ -73,6 +86,8 @@ void Gradient(const StepControl& control, std::span<const Branch> branches, std:
               const RunParameters& parameters, StepRecord* record);
 // The division alone; NaN when no example counts.
 double MeanLoss(const LossPairs& pairs);
+// Only ± one direction has a place in the record.
+bool HasPlace(const Branch& branch, int q);
 
 }  // namespace zo2
 

@@ -82,6 +82,8 @@ void AddRunFlags(CLI::App* app, RunFlags* f) {
   Add(app, kMachine, "--device", &f->device, "cpu or cuda");
   Add(app, kMachine, "--emulate-link", &f->emulate_link, "slower link, like up=2GB/s,down=2GB/s,latency=10us");
   Add(app, kMachine, "--disk-folder", &f->disk_folder, "where plans with a disk tier keep their file");
+  app->add_flag("--no-graphs", f->no_graphs, "cuda: give every launch anew instead of repeating captured graphs")
+      ->group(kMachine);
   Add(app, kTests, "--chaos-seed", &f->chaos_seed, "run lanes in adversarial orders; -1: off");
   Add(app, kTests, "--chaos-mode", &f->chaos_mode, "delay or priority")->check(CLI::IsMember({"delay", "priority"}));
   app->add_flag("--quiet", f->quiet, "no progress, summary or notes, but for damage found");

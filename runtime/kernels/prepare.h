@@ -24,6 +24,7 @@
 #include "ir/support/dtype.h"
 #include "ir/support/wire_format.h"
 #include "runtime/kernels/noise.h"
+#include "runtime/kernels/step_core.h"
 
 namespace zo2::kernels {
 
@@ -41,20 +42,8 @@ struct PendingUpdate {
 
 struct BranchTerm {
   uint64_t direction = 0;
-  float coefficient = 0;  // see BranchCoefficient
+  float coefficient = 0;  // see BranchCoefficient (step_core.h)
 };
-// The three coefficients of the method, each rounded to binary32 once from a binary64 expression. Every device takes
-// them from here.
-//
-// sign * float(eps e) for sign = +1 or -1; e is the weight's own multiplier of eps, 1 unless set.
-inline float BranchCoefficient(double sign, double eps, double eps_mul = 1.0) {
-  return static_cast<float>(sign * (eps * eps_mul));
-}
-// c_i of one sample; h is the weight's own multiplier of lr.
-inline float UpdateCoefficient(double lr, double lr_mul, double g, int q) {
-  return static_cast<float>(-(((lr * lr_mul) * g) / q));
-}
-inline float DecayFactor(double lr, double weight_decay) { return static_cast<float>(1.0 - lr * weight_decay); }
 
 // One output. Past the largest finite value of its dtype a perturbed parameter is infinite (IEEE rounding).
 struct BranchOut {

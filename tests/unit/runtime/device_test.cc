@@ -47,9 +47,9 @@ TEST(Device, AnEmulatedLinkTakesAtLeastItsTime) {
   std::vector<char> from(1 << 20, 3), to(1 << 20);
   for (const LaneKind kind : {LaneKind::kH2D, LaneKind::kD2H}) {
     auto queue = (*device)->OpenQueue(kind);
-    (*queue)->Bind();
+    ASSERT_TRUE((*queue)->Bind().ok());
     const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < 4; ++i) (*queue)->Copy(to.data(), from.data(), from.size());
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE((*queue)->Copy(to.data(), from.data(), from.size()).ok());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     EXPECT_EQ(from, to);
     EXPECT_GE(seconds, 4.0 * (1 << 20) / (kind == LaneKind::kH2D ? 1e8 : 2e8) - 1e-3);

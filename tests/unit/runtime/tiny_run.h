@@ -45,6 +45,7 @@ struct TinyRun {
   double lr = 5e-2;
   ExecutorOptions options;
   DeviceOptions device;
+  std::function<Result<std::unique_ptr<Device>>()> open;  // another device than the CPU
   std::function<void(Executor&)> at_end;  // before the executor goes
   bool verify = true;
   int64_t nan_step = -1;                  // whose first input is NaN
@@ -85,7 +86,7 @@ inline void FillTinyInputs(Executor& executor, const Program& program, int64_t i
 
 inline Result<TinyResult> RunTiny(const Schedule& schedule, const TinyRun& run) {
   TinyResult result;
-  ZO2_ASSIGN(std::unique_ptr<Device> device, OpenDevice("cpu", run.device));
+  ZO2_ASSIGN(std::unique_ptr<Device> device, run.open ? run.open() : OpenDevice("cpu", run.device));
   ZO2_ASSIGN(std::unique_ptr<Executor> executor, run.verify ? Executor::Prepare(schedule, *device, run.options)
                                                           : ExecutorTestPeer::Unverified(schedule, *device, run.options));
   const KernelTable kernels = fake::Kernels();
