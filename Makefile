@@ -6,7 +6,7 @@ DEPS ?= $(CURDIR)/.deps
 JOBS ?= $(shell nproc)
 export ZO2_DEPS := $(DEPS)
 
-.PHONY: all build test demo setup sanitize fuzz bench clean
+.PHONY: all build test demo setup sanitize fuzz bench clean gpu-pack gpu-check
 all: build
 
 setup:
@@ -32,8 +32,8 @@ sanitize: setup
 	@cd $(BUILD)-asan && ctest -j$(JOBS) -L sanitize --output-on-failure
 	@echo "sanitize: TSan"
 	@mkdir -p $(BUILD)-tsan && $(call configure,$(BUILD)-tsan,-DZO2_WERROR=OFF -DZO2_SANITIZE=thread)
-	@ninja -C $(BUILD)-tsan -j$(JOBS) test_runtime
-	@cd $(BUILD)-tsan && ctest -R '^runtime$$' --output-on-failure
+	@ninja -C $(BUILD)-tsan -j$(JOBS) test_runtime test_cuda
+	@cd $(BUILD)-tsan && ctest -R '^(runtime|cuda_[12]_of_2)$$' --output-on-failure
 comma := ,
 
 # Every reader of files under libFuzzer, FUZZ_SECONDS each (or only FUZZ_READERS); needs clang++ and its runtime. What it
@@ -56,6 +56,15 @@ demo:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) programs
 	@./examples/demo/run.sh $(BUILD)
 
+# The GPU suite and benchmark (docs/GPU.md). gpu-pack runs where zo2-plan is and writes what gpu-check needs on a machine with
+# a GPU, into gpu-pack/; MACHINE=NAME|FILE is what plans are made for. gpu-check ends with status 6 where there is no GPU.
+MACHINE ?=
+gpu-pack: programs
+	@./cmake/setup.sh python
+	@ZO2_BUILD=$(abspath $(BUILD)) $(DEPS)/venv/bin/python tests/gpu/pack.py --machine '$(MACHINE)'
+gpu-check:
+	@tests/gpu/check.sh
+
 .PHONY: programs
 programs:
 	@echo "build: configuring and compiling zo2-plan and zo2-run in $(BUILD)"
@@ -63,4 +72,4 @@ programs:
 	@ninja -C $(BUILD) -j$(JOBS) zo2-plan zo2-run
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)*.log
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-gpu $(BUILD)*.log

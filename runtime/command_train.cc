@@ -75,6 +75,7 @@ class Training {
     ZO2_TRY(Load());
     // From here on files are written.
     ZO2_TRY(OpenOutputs());
+    facts_ = setup_.device->facts();
     const Result<TrainSummary> summary = Train(executor(), Options(), Hooks());
     if (!summary.ok()) return WithHint(summary.status());
     // An interrupted run goes on; only one without a journal has nothing but this to show.
@@ -270,6 +271,8 @@ class Training {
     if (s.evaluation.examples > 0) std::printf("evaluation: %s\n", EvaluationText(s.evaluation).c_str());
     if (s.best.count() > 1) PrintBest(s.best);
     std::printf("%s\n", PeakText(executor()).c_str());
+    if (const std::string device = DeviceText(facts_, setup_.device->facts(), steps); !device.empty())
+      std::printf("%s\n", device.c_str());
     if (executor().saturated() > 0)
       std::printf("%lu updates would have left the range of the storage dtype and were cut\n",
                   static_cast<unsigned long>(executor().saturated()));
@@ -296,6 +299,7 @@ class Training {
   DataOrder order_ = DataOrder::kRandom;
   int64_t fsync_every_ = 1;
   RunSetup setup_;
+  std::map<std::string, std::string> facts_;  // of the device, before the first step
   const Program* train_ = nullptr;
   std::unique_ptr<Dataset> data_, eval_data_;
   RunParameters parameters_;

@@ -1,6 +1,7 @@
 #include "runtime/host_id.h"
 
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -41,11 +42,24 @@ bool IsMeasured(const nlohmann::json& machine) {
          !machine["measured_on"].empty();
 }
 
+// Built-in machines are called by their GPU, "h100-pcie5"; GPUs call themselves "NVIDIA H100 PCIe".
+std::string OtherGpu(const std::string& machine, const std::map<std::string, std::string>& here) {
+  const auto gpu = here.find("gpu");
+  if (gpu == here.end() || machine.empty()) return "";
+  std::string letters;  // and digits, in lower case
+  for (const char c : gpu->second)
+    if (std::isalnum(static_cast<unsigned char>(c))) letters += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (letters.find(machine.substr(0, machine.find('-'))) != std::string::npos) return "";
+  return "the plan's times are for the built-in machine " + machine + ", here is " + gpu->second +
+         "; zo2-run profile --device cuda measures it";
+}
+
 }  // namespace
 
 std::string MachineWarning(const Schedule& schedule, const std::map<std::string, std::string>& here) {
   const nlohmann::json machine = MachineOf(schedule);
-  if (machine.is_null() || !IsMeasured(machine)) return "";
+  if (machine.is_null()) return "";
+  if (!IsMeasured(machine)) return OtherGpu(UnmeasuredMachine(schedule), here);
   const nlohmann::json& measured = machine["measured_on"];
   std::string differences;
   for (const auto& [what, text] : here) {

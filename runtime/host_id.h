@@ -15,7 +15,8 @@ namespace zo2 {
 std::map<std::string, std::string> ThisMachine(const std::string& link,
                                                const std::map<std::string, std::string>& device = {});
 
-// One sentence where the plan was made for a machine measured elsewhere, or over another link; otherwise "".
+// One sentence where the plan was made for a machine measured elsewhere, or over another link, or for the built-in machine
+// of another GPU; otherwise "".
 // Goes by the plan's report.
 std::string MachineWarning(const Schedule& schedule, const std::map<std::string, std::string>& here);
 // The name of the plan's machine where nobody measured it (a built-in one, a file without measured_on);

@@ -1,6 +1,7 @@
 #include "runtime/run_setup.h"
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "ir/schedule/schedule_io.h"
 #include "runtime/host_id.h"
@@ -69,6 +70,23 @@ std::string PeakText(const Executor& executor) {
   }
   const std::string more = executor.device().MemoryText();
   return more.empty() ? text : text + "\n" + more;
+}
+
+std::string DeviceText(const std::map<std::string, std::string>& before, const std::map<std::string, std::string>& after,
+                       int64_t steps) {
+  if (after.count("name") == 0) return "";
+  std::string text = after.at("name"), more;
+  for (const auto& [what, value] : after)
+    if (what != "name" && what != "energy_j") more += (more.empty() ? " (" : ", ") + what + " " + value;
+  if (!more.empty()) text += more + ")";
+  if (before.count("energy_j") == 0 || after.count("energy_j") == 0) return text;
+  const double joules = std::strtod(after.at("energy_j").c_str(), nullptr) - std::strtod(before.at("energy_j").c_str(), nullptr);
+  char energy[80];
+  std::snprintf(energy, sizeof energy, "; energy %.4g J", joules);
+  text += energy;
+  if (steps <= 0) return text;
+  std::snprintf(energy, sizeof energy, ", %.3g J per step", joules / static_cast<double>(steps));
+  return text + energy;
 }
 
 std::string PeriodText(const Schedule& schedule, const Program& program, double seconds, int64_t steps) {

@@ -3,6 +3,7 @@
 #define ZO2_RUNTIME_RUN_SETUP_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,10 @@ int64_t TokensPerStep(const Schedule& schedule, const Program& program);
 
 // "device memory: peak 61.20 MiB, as planned" per arena that is used; says so where it is not as planned.
 std::string PeakText(const Executor& executor);
+// What the device said of itself before and after `steps` steps: "NVIDIA H200 (driver ..., ecc on, ...); energy 620 J, 3.1 J per
+// step"; "" of a CPU, which says nothing.
+std::string DeviceText(const std::map<std::string, std::string>& before, const std::map<std::string, std::string>& after,
+                       int64_t steps);
 // "1.234 s/step, the plan says 1.200 (+2.8%)"; of a machine that nobody measured, its name and a hint.
 std::string PeriodText(const Schedule& schedule, const Program& program, double seconds, int64_t steps);
 // Writes flags.trace if it is asked for, and prints where the time went (trace_table.h).

@@ -15,6 +15,8 @@ namespace zo2::cuda {
 
 // kDevice, in one sentence, where this build has no CUDA module, this machine no driver, or the driver no GPU.
 Result<std::unique_ptr<Device>> OpenCudaDevice(const DeviceOptions& options);
+// The driver alone, with the same errors.
+Result<std::unique_ptr<Driver>> OpenDriver();
 // On this driver.
 Result<std::unique_ptr<Device>> MakeCudaDevice(std::unique_ptr<Driver> driver, const DeviceOptions& options);
 

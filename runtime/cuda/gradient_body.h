@@ -62,8 +62,8 @@ struct GradientBody {
     if (thread != 0) return;
     const bool rings = launch.control_ring > 1 || launch.record_ring > 1;
     const uint64_t step = rings ? static_cast<uint64_t>(launch.scalars->step) : 0;
-    const StepControl& control = *reinterpret_cast<const StepControl*>(
-        launch.control + launch.control_stride * (step % launch.control_ring));
+    const StepControl& control =
+        *reinterpret_cast<const StepControl*>(launch.control + launch.control_stride * (step % launch.control_ring));
     StepRecord& record =
         *reinterpret_cast<StepRecord*>(launch.record + launch.record_stride * (step % launch.record_ring));
     const int q = launch.samples;

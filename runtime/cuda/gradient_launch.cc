@@ -21,9 +21,12 @@ Result<GradientLaunch> MakeGradientLaunch(DeviceCopies control, std::span<const 
       return Invalid("a step has the losses of more than ", kMaxLosses,
                      " branches, for which the GPU's gradient has no room; use fewer samples");
     const BranchTerm& term = branches[b].terms[0];
-    launch.losses[launch.loss_count++] = {losses[b].sum.data(), losses[b].count.data(),
+    launch.losses[launch.loss_count++] = {losses[b].sum.data(),
+                                          losses[b].count.data(),
                                           static_cast<int64_t>(losses[b].sum.size()),
-                                          static_cast<int64_t>(losses[b].count.size()), term.sample, term.coefficient > 0};
+                                          static_cast<int64_t>(losses[b].count.size()),
+                                          term.sample,
+                                          term.coefficient > 0};
   }
   launch.scalars = scalars;
   launch.control = control.base;

@@ -1,5 +1,5 @@
-// `gradient` on a GPU: what its kernel is told. As with prepare_launch.h, a launch holds only what never changes, and the
-// kernel's body (gradient_body.h) is compiled for the GPU and for the host.
+// `gradient` on a GPU: what its kernel is told. As with prepare_launch.h, a launch holds only what never changes, and
+// the kernel's body (gradient_body.h) is compiled for the GPU and for the host.
 #ifndef ZO2_RUNTIME_CUDA_GRADIENT_LAUNCH_H_
 #define ZO2_RUNTIME_CUDA_GRADIENT_LAUNCH_H_
 
@@ -26,8 +26,8 @@ struct BranchLosses {
   bool plus = false;  // its coefficient of that sample is positive
 };
 
-// The kernel's parameter, by value. All addresses are the device's. Of a ring of more than one copy, the step in
-// `scalars` says which; of a ring of one, `scalars` is not read and may be null.
+// The kernel's parameter, by value: 2632 bytes. All addresses are the device's. Of a ring of more than one copy, the
+// step in `scalars` says which; of a ring of one, `scalars` is not read and may be null.
 struct GradientLaunch {
   BranchLosses losses[kMaxLosses];
   const StepScalars* scalars = nullptr;
@@ -57,7 +57,8 @@ Result<GradientLaunch> MakeGradientLaunch(DeviceCopies control, std::span<const 
 // The kernel's body on the host; the addresses are the host's.
 void RunOnHost(const GradientLaunch& launch, ThreadOrder order = ThreadOrder::kForward);
 
-// On a CUDA stream (null: the default one). kDevice if CUDA does not take it. Defined where CUDA is built (gradient.cu).
+// On a CUDA stream (null: the default one). kDevice if CUDA does not take it. Defined where CUDA is built
+// (gradient.cu).
 Status LaunchGradient(const GradientLaunch& launch, void* stream);
 
 }  // namespace zo2::cuda

@@ -12,11 +12,8 @@ namespace zo2::cuda {
 
 OpenDriverFunction g_open_driver_for_tests = nullptr;
 
-Result<std::unique_ptr<Device>> OpenCudaDevice(const DeviceOptions& options) {
-  if (g_open_driver_for_tests != nullptr) {
-    ZO2_ASSIGN(std::unique_ptr<Driver> driver, g_open_driver_for_tests());
-    return MakeCudaDevice(std::move(driver), options);
-  }
+Result<std::unique_ptr<Driver>> OpenDriver() {
+  if (g_open_driver_for_tests != nullptr) return g_open_driver_for_tests();
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::filesystem::path module = program.parent_path() / kModuleFile;
@@ -32,7 +29,11 @@ Result<std::unique_ptr<Device>> OpenCudaDevice(const DeviceOptions& options) {
   }
   const auto open = reinterpret_cast<OpenDriverFunction>(dlsym(handle, kOpenDriver));
   if (open == nullptr) return Internal(module.string(), " has no function ", kOpenDriver);
-  ZO2_ASSIGN(std::unique_ptr<Driver> driver, open());
+  return open();
+}
+
+Result<std::unique_ptr<Device>> OpenCudaDevice(const DeviceOptions& options) {
+  ZO2_ASSIGN(std::unique_ptr<Driver> driver, OpenDriver());
   return MakeCudaDevice(std::move(driver), options);
 }
 

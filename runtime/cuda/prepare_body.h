@@ -1,6 +1,6 @@
 // The body of the prepare kernel. Included by prepare.cu for the GPU and by prepare_launch.cc for the host.
 //
-// A thread takes runs of consecutive elements of a row that begin where the *logical* element is a multiple of the run's
+// A thread takes runs of consecutive elements of a row. A run begins where the *logical* element is a multiple of its
 // length: 4 elements of an fp32 source, 8 of any other. So a run of 8 is one block of rounding bits and two of
 // Gaussians, its values are one vector of 16 bytes (8 of 8-bit codes, 4 of 4-bit ones), and neighbouring threads touch
 // neighbouring memory. Where a run is cut by the rectangle's edge, or an address is not aligned to the vector, the same
@@ -87,10 +87,10 @@ struct PrepareShared {
 template <int kRun>
 struct PrepareState {
   float t[kRun];
-  uint64_t element;    // logical, of the run's beginning: a multiple of kRun
-  int64_t col;         // in the buffers; may lie before the rectangle
-  uint32_t row;        // in the buffers
-  uint32_t inside;     // bit i: element i is in the rectangle
+  uint64_t element;  // logical, of the run's beginning: a multiple of kRun
+  int64_t col;       // in the buffers; may lie before the rectangle
+  uint32_t row;      // in the buffers
+  uint32_t inside;   // bit i: element i is in the rectangle
 };
 constexpr uint32_t kNoRow = uint32_t{1} << 31;  // in `inside`: its row does not exist (gathered rows)
 
@@ -214,11 +214,10 @@ struct PrepareBody {
     constexpr int kBytes = kSource == Wire::kI4 ? 4 : 8;  // of a run
     const std::byte* codes = rect.source + s.row * rect.source_stride;
     const float* scales = rect.scales + s.row * rect.scales_stride;
-    const int64_t col = rect.source_col + s.col;
-    const std::byte* from = codes + col * kBytes / kRun;
-    if ((s.inside & kWhole) == kWhole && col % kRun == 0 && Aligned<kBytes>(from)) {
+    const std::byte* from = codes + s.col * kBytes / kRun;
+    if ((s.inside & kWhole) == kWhole && s.col % kRun == 0 && Aligned<kBytes>(from)) {
       const Pack<kBytes> pack = LoadAs<Pack<kBytes>>(from);
-      const float scale = scales[col / kernels::kGroup];
+      const float scale = scales[s.col / kernels::kGroup];
       ZO2_UNROLL
       for (int i = 0; i < kRun; ++i) {
         const uint32_t code = kSource == Wire::kI4 ? (pack.w[0] >> (4 * i)) & 0xF
@@ -231,14 +230,16 @@ struct PrepareBody {
     for (int i = 0; i < kRun; ++i) {
       s.t[i] = 0;
       if (!Has(s, i)) continue;
-      const int64_t c = col + i;
+      const int64_t c = s.col + i;
       const uint32_t byte = static_cast<uint32_t>(codes[kSource == Wire::kI4 ? c / 2 : c]);
       const uint32_t code = kSource == Wire::kI4 ? (byte >> (4 * (c & 1))) & 0xF : byte;
       s.t[i] = kernels::DecodeValue(kSource, code, scales[c / kernels::kGroup]);
     }
   }
 
-  static ZO2_HD float Widen(uint16_t v) { return kSource == Wire::kBF16 ? kernels::WidenBf16(v) : kernels::WidenF16(v); }
+  static ZO2_HD float Widen(uint16_t v) {
+    return kSource == Wire::kBF16 ? kernels::WidenBf16(v) : kernels::WidenF16(v);
+  }
 
   // z of the run's elements.
   static ZO2_HD void Draw(kernels::NoiseKey key, uint64_t direction, uint64_t element, float (&z)[kRun]) {
@@ -252,14 +253,15 @@ struct PrepareBody {
     } else {
       ZO2_UNROLL
       for (int k = 0; k < kRun / 4; ++k) {
-        kernels::GaussianBlock(kernels::NoiseWords(key, direction, (element >> 2) + static_cast<uint64_t>(k)), z + 4 * k);
+        kernels::GaussianBlock(kernels::NoiseWords(key, direction, (element >> 2) + static_cast<uint64_t>(k)),
+                               z + 4 * k);
       }
     }
   }
 
   // Applies `count` draws.
-  static ZO2_HD void Apply(const PrepareLaunch& launch, const PrepareRect& rect, int count,
-                           const PrepareShared& shared, State& s) {
+  static ZO2_HD void Apply(const PrepareLaunch& launch, const PrepareRect& rect, int count, const PrepareShared& shared,
+                           State& s) {
     if (s.inside == 0 || (s.inside & kNoRow) != 0) return;
     for (int d = 0; d < count; ++d) {
       const PendingDraw& draw = shared.draws[d];
@@ -298,9 +300,11 @@ struct PrepareBody {
       uint64_t cut = 0;
       uint16_t half;
       if constexpr (kSource == Wire::kBF16) {
-        half = launch.stochastic ? kernels::StoreBf16Stochastic(s.t[i], r, &cut) : kernels::StoreBf16Nearest(s.t[i], &cut);
+        half =
+            launch.stochastic ? kernels::StoreBf16Stochastic(s.t[i], r, &cut) : kernels::StoreBf16Nearest(s.t[i], &cut);
       } else {
-        half = launch.stochastic ? kernels::StoreF16Stochastic(s.t[i], r, &cut) : kernels::StoreF16Nearest(s.t[i], &cut);
+        half =
+            launch.stochastic ? kernels::StoreF16Stochastic(s.t[i], r, &cut) : kernels::StoreF16Nearest(s.t[i], &cut);
       }
       s.t[i] = Widen(half);
       if (cut != 0 && Has(s, i)) ++saturated;
@@ -339,7 +343,8 @@ struct PrepareBody {
     if (dtype == Storage::kF32) return WriteFloats(to, x, s);
     uint16_t halves[kRun];
     ZO2_UNROLL
-    for (int i = 0; i < kRun; ++i) halves[i] = dtype == Storage::kBF16 ? kernels::NarrowBf16(x[i]) : kernels::NarrowF16(x[i]);
+    for (int i = 0; i < kRun; ++i)
+      halves[i] = dtype == Storage::kBF16 ? kernels::NarrowBf16(x[i]) : kernels::NarrowF16(x[i]);
     WriteHalves(to, halves, s);
   }
 
@@ -372,7 +377,8 @@ struct PrepareBody {
         for (int i = 0; i < kRun; ++i) x[i] = kernels::Fma(shared.coefficients[k], z[i], x[i]);
       }
       Write(rect.compute,
-            output.data + rect.branch_offset + s.row * rect.branch_stride + s.col * kernels::BytesOf(rect.compute), x, s);
+            output.data + rect.branch_offset + s.row * rect.branch_stride + s.col * kernels::BytesOf(rect.compute), x,
+            s);
     }
   }
 
@@ -410,12 +416,18 @@ auto WithPrepareBody(const PrepareLaunch& launch, F&& f) {
     return launch.rademacher ? f(PrepareBody<kSource, true>()) : f(PrepareBody<kSource, false>());
   };
   switch (launch.source) {
-    case Wire::kF32: return with.template operator()<Wire::kF32>();
-    case Wire::kBF16: return with.template operator()<Wire::kBF16>();
-    case Wire::kF16: return with.template operator()<Wire::kF16>();
-    case Wire::kE4M3: return with.template operator()<Wire::kE4M3>();
-    case Wire::kI8: return with.template operator()<Wire::kI8>();
-    default: return with.template operator()<Wire::kI4>();
+    case Wire::kF32:
+      return with.template operator()<Wire::kF32>();
+    case Wire::kBF16:
+      return with.template operator()<Wire::kBF16>();
+    case Wire::kF16:
+      return with.template operator()<Wire::kF16>();
+    case Wire::kE4M3:
+      return with.template operator()<Wire::kE4M3>();
+    case Wire::kI8:
+      return with.template operator()<Wire::kI8>();
+    default:
+      return with.template operator()<Wire::kI4>();
   }
 }
 

@@ -18,9 +18,10 @@ Result<PrepareLaunch> Common(const PrepareJob& job, const RecordRing& ring, cons
   if (job.branches.size() != job.outputs.size())
     return Internal("prepare of ", job.tile->name, " has ", job.branches.size(), " branches and ", job.outputs.size(),
                     " outputs");
+  if (scalars == nullptr) return Internal("prepare of ", job.tile->name, " has nothing to read the step from");
   if (job.branches.size() > kMaxOutputs)
-    return Invalid("a prepare of ", job.tile->name, " emits ", job.branches.size(), " branches; the GPU's kernel has room for ",
-                   kMaxOutputs);
+    return Invalid("a prepare of ", job.tile->name, " emits ", job.branches.size(),
+                   " branches; the GPU's kernel has room for ", kMaxOutputs);
   size_t terms = 0;
   for (const Branch* branch : job.branches) terms += branch->terms.size();
   if (terms > kMaxTerms)
@@ -30,9 +31,7 @@ Result<PrepareLaunch> Common(const PrepareJob& job, const RecordRing& ring, cons
   // Branches that begin with the same sample come one after another, so that its noise is drawn once.
   std::vector<size_t> order(job.branches.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  const auto first = [&](size_t b) {
-    return job.branches[b]->terms.empty() ? -1 : job.branches[b]->terms[0].sample;
-  };
+  const auto first = [&](size_t b) { return job.branches[b]->terms.empty() ? -1 : job.branches[b]->terms[0].sample; };
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return first(a) < first(b); });
   for (const size_t b : order) {
     PrepareOutput& output = launch.outputs[launch.output_count++];
@@ -85,7 +84,8 @@ Result<PrepareRect> MakeRect(const PrepareJob& job, const Segment& segment, cons
   rect.id_end = segment.row_end;
   bool dense = args.row_ids == nullptr && rect.width == rect.cols_logical;
   if (args.coded) {
-    const kernels::CodedRows codes = kernels::Rows(args.wire, args.wire_rows, args.wire_cols, const_cast<void*>(args.source));
+    const kernels::CodedRows codes =
+        kernels::Rows(args.wire, args.wire_rows, args.wire_cols, const_cast<void*>(args.source));
     rect.source = reinterpret_cast<const std::byte*>(codes.codes);
     rect.source_stride = codes.row_bytes;
     rect.scales = codes.scales;

@@ -1,8 +1,8 @@
 // `prepare` on a GPU: what one launch of its kernel is told, and how a tile becomes launches.
 //
-// Launches are captured into CUDA graphs once and replayed every step, so a PrepareLaunch holds only what never changes:
-// addresses, geometry, which samples each branch adds. What changes per step is read by the kernel itself: the step and
-// the version of the source from a StepScalars, lr and g of the pending updates from the ring of step records.
+// Launches are captured into CUDA graphs once and replayed every step, so a PrepareLaunch holds only what never
+// changes: addresses, geometry, which samples each branch adds. What changes per step is read by the kernel itself: the
+// step and the version of the source from a StepScalars, lr and g of the pending updates from the ring of step records.
 //
 // The kernel's body (prepare_body.h) is compiled for the GPU by prepare.cu and for the host by prepare_launch.cc, where
 // RunOnHost runs it block by block, thread by thread. Its meaning, to the bit, is that of runtime/kernels/prepare.h.
@@ -42,8 +42,8 @@ struct PrepareTerm {
   int32_t sample = 0;      // direction = step q + sample
 };
 
-// A segment of the tile. Rows are packed; strides are in bytes. Row i of its buffers is row row_begin + i of the weight,
-// or the i-th of PrepareLaunch::ids. Whole rows without gaps have become one long row.
+// A segment of the tile. Rows are packed; strides are in bytes. Row i of its buffers is row row_begin + i of the
+// weight, or the i-th of PrepareLaunch::ids. Whole rows without gaps have become one long row.
 struct PrepareRect {
   const std::byte* source = nullptr;  // values, or the first row's codes
   const float* scales = nullptr;      // of codes: the first row's
@@ -51,7 +51,6 @@ struct PrepareRect {
   uint64_t branch_offset = 0;         // bytes from each output's data
   int64_t source_stride = 0, master_stride = 0, branch_stride = 0;
   int64_t scales_stride = 0;  // floats
-  int64_t source_col = 0;     // of the rectangle in the rows of codes
   int64_t rows = 0, width = 0, cols_logical = 0;
   int64_t row_begin = 0, col_begin = 0;
   int64_t id_begin = 0, id_end = 0;  // gathered rows: the ids that exist
@@ -70,7 +69,7 @@ struct DeviceRing {
   uint32_t ring = 1;
 };
 
-// The kernel's parameter, by value. All addresses are the device's.
+// The kernel's parameter, by value: 3544 bytes. All addresses are the device's.
 struct PrepareLaunch {
   PrepareRect rects[kMaxRects];
   PrepareOutput outputs[kMaxOutputs];
@@ -83,9 +82,9 @@ struct PrepareLaunch {
   double eps = 0;
   int32_t rect_count = 0, output_count = 0, term_count = 0;
   int32_t blocks = 0;
-  int32_t samples = 1;                             // q
-  kernels::Wire source = kernels::Wire::kF32;      // how every rectangle's source is stored, master or codes
-  bool rounds = false;                             // updates are rounded to a storage of 16 bits
+  int32_t samples = 1;                         // q
+  kernels::Wire source = kernels::Wire::kF32;  // how every rectangle's source is stored, master or codes
+  bool rounds = false;                         // updates are rounded to a storage of 16 bits
   bool stochastic = false, rademacher = false;
 };
 static_assert(sizeof(PrepareLaunch) <= 4096, "kernel parameters");
@@ -93,7 +92,7 @@ static_assert(sizeof(PrepareLaunch) <= 4096, "kernel parameters");
 // Launches that do what PrepareTile(job) does: in any order, on one stream or several. The addresses in `job` and
 // `device_ring` are the device's and are not read; job.step, job.version and job.records say nothing, `scalars` and
 // `device_ring` do. Segments of one form share a launch, up to kMaxRects; the blocks of a launch are at least one for
-// each rectangle, and beyond that no more than `blocks`.
+// each rectangle, and beyond that no more than `blocks`. Bits of a NaN are left open; all others are PrepareTile's.
 // kInvalid: more branches or terms than a launch has room for, a rectangle too large, or types it does not know.
 Result<std::vector<PrepareLaunch>> MakePrepareLaunches(const PrepareJob& job, const RecordRing& device_ring,
                                                        const StepScalars* scalars, int blocks = kDefaultBlocks);

@@ -71,7 +71,7 @@ class HostTeam {
 
  private:
   std::vector<State> states_;
-  std::vector<std::function<void(int, State&)>> phases_;
+  std::vector<std::function<void(int, State&)> > phases_;
   bool backward_;
 };
 

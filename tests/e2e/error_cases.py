@@ -353,8 +353,8 @@ def run_cases():
     yield Case('no such device', good('--device', 'tpu'), DEVICE, ('tpu', 'cpu'))
     if not os.path.exists('/dev/nvidia0'):
         yield Case('no GPU', good('--device', 'cuda', '--journal', 'new.zoj', '-o', 'old.txt'), DEVICE,
-                   ('CUDA', '--device cpu'))
-        yield Case('no GPU to profile', runs('profile', '--device', 'cuda', '-o', 'old.txt'), DEVICE, ('CUDA',))
+                   ('--device cpu',))
+        yield Case('no GPU to profile', runs('profile', '--device', 'cuda', '-o', 'old.txt'), DEVICE, ('--device cpu',))
     for flag, value in (('--steps', 0), ('--steps', -5), ('--eps', 0), ('--eps', -1), ('--eps', 'nan'), ('--lr', 'nan'),
                         ('--lr', 'inf'), ('--weight-decay', -1), ('--clip-g', -1), ('--max-skips', 0), ('--warmup', -1),
                         ('--eval-every', -1), ('--snapshot-every', -1), ('--seed', -1),

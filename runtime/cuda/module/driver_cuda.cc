@@ -136,9 +136,9 @@ class CudaDriver : public Driver {
       ZO2_TRY(Check(cudaMalloc(&reserve, kReserve), "reserve memory for its libraries"));
       ZO2_TRY(aten::InstallAllocator(reserve, static_cast<int64_t>(kReserve)));
     }
-    driver->library_ = std::string(aten::DeviceKernels().library) + ", sm_" + std::to_string(properties.major) +
+    driver->library_ = std::string(DeviceKernels().library) + ", sm_" + std::to_string(properties.major) +
                        std::to_string(properties.minor);
-    driver->kernels_ = aten::DeviceKernels();
+    driver->kernels_ = DeviceKernels();
     driver->kernels_.library = driver->library_;
     return std::unique_ptr<Driver>(std::move(driver));
   }
@@ -198,7 +198,7 @@ class CudaDriver : public Driver {
 
   Result<EventHandle> CreateEvent(bool timed) override {
     cudaEvent_t event = nullptr;
-    ZO2_TRY(Check(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming), "make an event"));
+    ZO2_TRY(Check(cudaEventCreateWithFlags(&event, (timed ? 0 : cudaEventDisableTiming) | cudaEventBlockingSync), "make an event"));
     return static_cast<EventHandle>(event);
   }
   void DestroyEvent(EventHandle event) override { (void)cudaEventDestroy(AsEvent(event)); }

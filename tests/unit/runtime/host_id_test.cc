@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "runtime/run_setup.h"
+
 namespace zo2 {
 namespace {
 
@@ -23,6 +25,27 @@ TEST(HostId, ThisMachineHasAllThatPredictionsDependOn) {
   EXPECT_GT(std::stoi(here.at("cores")), 0);
   EXPECT_FALSE(here.at("instructions").empty());
   EXPECT_EQ(here.at("link"), "up=1GB/s");
+}
+
+TEST(HostId, APlanForAnotherGpuNamesBoth) {
+  const Where h200 = ThisMachine("", {{"name", "NVIDIA H200"}});
+  EXPECT_EQ(h200.at("gpu"), "NVIDIA H200");
+  EXPECT_EQ(MachineWarning(PlannedFor("measured", h200), h200), "");
+  const std::string measured = MachineWarning(PlannedFor("measured", ThisMachine("", {{"name", "NVIDIA A100"}})), h200);
+  EXPECT_NE(measured.find("A100"), std::string::npos) << measured;
+  EXPECT_NE(measured.find("H200"), std::string::npos) << measured;
+  const std::string built_in = MachineWarning(PlannedFor("h100-pcie5", {}), h200);
+  EXPECT_NE(built_in.find("h100-pcie5"), std::string::npos) << built_in;
+  EXPECT_NE(built_in.find("H200"), std::string::npos) << built_in;
+  EXPECT_EQ(MachineWarning(PlannedFor("h100-pcie5", {}), ThisMachine("", {{"name", "NVIDIA H100 PCIe"}})), "");
+  EXPECT_EQ(MachineWarning(PlannedFor("rtx4090", {}), ThisMachine("", {{"name", "NVIDIA GeForce RTX 4090"}})), "");
+}
+
+TEST(HostId, WhatADeviceSaysIsPutInWords) {
+  EXPECT_EQ(DeviceText({}, {}, 5), "");
+  EXPECT_EQ(DeviceText({}, {{"name", "G"}}, 5), "G");
+  EXPECT_EQ(DeviceText({{"name", "G"}, {"energy_j", "100"}}, {{"name", "G"}, {"ecc", "on"}, {"energy_j", "350"}}, 100),
+            "G (ecc on); energy 250 J, 2.5 J per step");
 }
 
 TEST(HostId, APlanForThisMachineIsNothingToWarnOf) {
