@@ -1,6 +1,8 @@
 #include "planner/allocate.h"
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <numeric>
 
 #include "planner/allocate_search.h"
@@ -26,37 +28,81 @@ uint64_t LowerBound(std::span<const ArenaItem> items) {
   return static_cast<uint64_t>(most);
 }
 
+// Items that have been placed, to be found by their lifetimes: a binary tree over the order of beginnings, each node with
+// the latest end below it. What lives with an item is found in the time it takes to list it, but for a factor log n.
+class Placed {
+ public:
+  explicit Placed(std::span<const ArenaItem> items) : items_(items), order_(items.size()), rank_(items.size()) {
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](size_t a, size_t b) { return items[a].begin < items[b].begin; });
+    for (size_t r = 0; r < order_.size(); ++r) rank_[order_[r]] = r;
+    leaves_ = std::bit_ceil(std::max<size_t>(1, items.size()));
+    Clear();
+  }
+  void Clear() { latest_.assign(2 * leaves_, kNone); }
+  void Add(size_t item) {
+    for (size_t n = leaves_ + rank_[item]; n > 0 && latest_[n] < items_[item].end; n /= 2) latest_[n] = items_[item].end;
+  }
+  // Calls visit(i) for each placed item i that lives at some time of [begin, end).
+  template <typename Visit>
+  void ForEachWith(int64_t begin, int64_t end, const Visit& visit) const {
+    Descend(1, 0, leaves_, begin, end, visit);
+  }
+
+ private:
+  static constexpr int64_t kNone = std::numeric_limits<int64_t>::min();
+
+  template <typename Visit>
+  void Descend(size_t node, size_t first, size_t count, int64_t begin, int64_t end, const Visit& visit) const {
+    if (latest_[node] <= begin || first >= order_.size() || items_[order_[first]].begin >= end) return;
+    if (count == 1) {
+      visit(order_[first]);
+      return;
+    }
+    Descend(2 * node, first, count / 2, begin, end, visit);
+    Descend(2 * node + 1, first + count / 2, count / 2, begin, end, visit);
+  }
+
+  std::span<const ArenaItem> items_;
+  std::vector<size_t> order_, rank_;  // by beginning
+  size_t leaves_ = 1;
+  std::vector<int64_t> latest_;  // per node: of the placed items below it; kNone: there is none
+};
+
 // Places items in this order, each into the tightest gap between those placed before that live with it.
-ArenaPacking Place(std::span<const ArenaItem> items, const std::vector<size_t>& order) {
+ArenaPacking Place(std::span<const ArenaItem> items, const std::vector<size_t>& order, Placed* placed) {
   ArenaPacking out;
   out.offsets.assign(items.size(), 0);
-  std::vector<std::pair<uint64_t, size_t>> placed;  // offset, item; sorted by offset
+  placed->Clear();
+  std::vector<std::pair<uint64_t, size_t>> around;  // offset, item
   for (size_t index : order) {
     const ArenaItem& item = items[index];
+    around.clear();
+    placed->ForEachWith(item.begin, item.end, [&](size_t other) { around.emplace_back(out.offsets[other], other); });
+    std::sort(around.begin(), around.end());
     uint64_t best = UINT64_MAX, best_gap = UINT64_MAX, top = 0;
-    for (const auto& [offset, other] : placed) {
-      const ArenaItem& o = items[other];
-      if (o.end <= item.begin || item.end <= o.begin) continue;
+    for (const auto& [offset, other] : around) {
       uint64_t at = AlignUp(top, item.align);
       if (offset >= at + item.size && offset - top < best_gap) {
         best_gap = offset - top;
         best = at;
       }
-      top = std::max(top, offset + o.size);
+      top = std::max(top, offset + items[other].size);
     }
     if (best == UINT64_MAX) best = AlignUp(top, item.align);
     out.offsets[index] = best;
     out.height = std::max(out.height, best + item.size);
-    auto entry = std::make_pair(best, index);
-    placed.insert(std::lower_bound(placed.begin(), placed.end(), entry), entry);
+    placed->Add(index);
   }
   return out;
 }
 
 // Branch and bound for the lower bound itself; then for heights halfway between it and the best known, as far as a little
-// work for each brings it. Where a greater height is `enough`, only that is looked for. How hard a height is, is largely luck: what was too hard is tried again below, with more work.
-void Search(std::span<const ArenaItem> items, uint64_t enough, ArenaPacking* best) {
-  double work = kWork;
+// work for each brings it. Where a greater height is `enough`, only that is looked for. How hard a height is, is largely
+// luck: what was too hard is tried again below, with more work.
+void Search(std::span<const ArenaItem> items, uint64_t enough, double effort, ArenaPacking* best) {
+  double work = effort * kWork;
   uint64_t least = best->lower_bound;  // nothing lower is possible
   // Whether `target` was reached, with at most `share` of the work.
   auto reach = [&](uint64_t target, double share) {
@@ -64,7 +110,7 @@ void Search(std::span<const ArenaItem> items, uint64_t enough, ArenaPacking* bes
     double left = given;
     std::vector<uint64_t> offsets;
     const PackAnswer answer = PackWithin(items, target, &left, &offsets);
-    work -= given - left + kWork / 1024;
+    work -= given - left + effort * kWork / 1024;
     if (answer == PackAnswer::kImpossible) least = target + 1;
     if (answer != PackAnswer::kPacked) return false;
     best->offsets = std::move(offsets);
@@ -76,8 +122,8 @@ void Search(std::span<const ArenaItem> items, uint64_t enough, ArenaPacking* bes
     reach(enough, work);
     return;
   }
-  if (reach(least, kBoundWork)) return;
-  for (double share = kProbeWork; work > 0 && least < best->height; share *= 2) {
+  if (reach(least, effort * kBoundWork)) return;
+  for (double share = effort * kProbeWork; work > 0 && least < best->height; share *= 2) {
     uint64_t low = least;  // not reached in this round
     while (work > 0 && low < best->height && best->height - low > best->height / kFine) {
       const uint64_t target = low + (best->height - low) / 2;
@@ -89,12 +135,13 @@ void Search(std::span<const ArenaItem> items, uint64_t enough, ArenaPacking* bes
 
 }  // namespace
 
-ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough) {
+ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough, double effort) {
   uint64_t bound = LowerBound(items);
   ArenaPacking best;
   best.height = UINT64_MAX;
   auto length = [&](size_t i) { return static_cast<double>(items[i].end - items[i].begin); };
   auto size = [&](size_t i) { return static_cast<double>(items[i].size); };
+  Placed placed(items);
   for (int rule = 0; rule < 4 && best.height > std::max(bound, enough); ++rule) {
     std::vector<size_t> order(items.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -110,11 +157,11 @@ ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough) {
           return items[a].begin != items[b].begin ? items[a].begin < items[b].begin : size(a) > size(b);
       }
     });
-    ArenaPacking packing = Place(items, order);
+    ArenaPacking packing = Place(items, order, &placed);
     if (packing.height < best.height) best = std::move(packing);
   }
   best.lower_bound = bound;
-  if (best.height > std::max(bound, enough)) Search(items, enough, &best);
+  if (best.height > std::max(bound, enough)) Search(items, enough, effort, &best);
   return best;
 }
 

@@ -26,8 +26,9 @@ struct ArenaPacking {
   uint64_t lower_bound = 0;       // the most bytes that live at once: no packing is lower
 };
 
-// `enough`: no packing lower than that is looked for; 0: the lowest that is found.
-ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough = 0);
+// `enough`: no packing lower than that is looked for; 0: the lowest that is found. `effort`: of the search's usual work
+// (one to three seconds of a core where it does not find its goal), above 0.
+ArenaPacking AllocateArena(std::span<const ArenaItem> items, uint64_t enough = 0, double effort = 1);
 
 }  // namespace zo2
 

@@ -5,6 +5,8 @@
 #include <map>
 #include <numeric>
 #include <random>
+#include <tuple>
+#include <utility>
 
 #include "planner/arith.h"
 
@@ -46,6 +48,10 @@ class Packer {
                         static_cast<int64_t>(AlignUp(i.size, unit) / unit), static_cast<double>(i.end - i.begin)});
       for (int s = items_.back().first; s < items_.back().last; ++s) rest_at_start_[Ix(s)] += items_.back().size;
     }
+    std::map<std::tuple<int, int, int64_t>, int> kinds;
+    for (const Item& i : items_)
+      kind_.push_back(kinds.try_emplace({i.first, i.last, i.size}, static_cast<int>(kinds.size())).first->second);
+    seen_.assign(kinds.size(), 0);
     weight_.assign(begins.size(), 1);
     offset_.assign(items.size(), 0);
     least_.assign(items.size(), 0);
@@ -85,6 +91,7 @@ class Packer {
     int item;
     int64_t rest;   // where it would rest on the floors now
     int64_t least;  // no packing from here has it lower
+    bool twin;      // an unplaced item before it is equal: that one is the lower of the two
     bool chosen;    // a member of R
   };
   struct Choice {
@@ -120,10 +127,20 @@ class Packer {
     }
     std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
     if (parts.size() == 1) return Place(parts[0]);
-    const std::vector<int64_t> floor = floor_, rest = rest_, least = least_;
+    // A part that fails undoes those before it, which were placed in vain.
+    int begin = kMaxSection, end = 0;
+    std::vector<int64_t> least;
+    for (int i : items) {
+      begin = std::min(begin, items_[Ix(i)].first), end = std::max(end, items_[Ix(i)].last);
+      least.push_back(least_[Ix(i)]);
+    }
+    const std::vector<int64_t> floor(floor_.begin() + begin, floor_.begin() + end),
+        rest(rest_.begin() + begin, rest_.begin() + end);
     for (const auto& part : parts) {
       if (Place(part)) continue;
-      floor_ = floor, rest_ = rest, least_ = least;  // those before it were placed in vain
+      std::copy(floor.begin(), floor.end(), floor_.begin() + begin);
+      std::copy(rest.begin(), rest.end(), rest_.begin() + begin);
+      for (size_t k = 0; k < items.size(); ++k) least_[Ix(items[k])] = least[k];
       return false;
     }
     return true;
@@ -174,10 +191,12 @@ class Packer {
   std::vector<View> Look(const std::vector<int>& items) {
     std::vector<View> views;
     views.reserve(items.size());
+    ++look_;
     for (int i : items) {
       const Item& item = items_[Ix(i)];
       const int64_t rest = *std::max_element(floor_.begin() + item.first, floor_.begin() + item.last);
-      views.push_back({i, rest, std::max(rest, least_[Ix(i)]), false});
+      const bool twin = std::exchange(seen_[Ix(kind_[Ix(i)])], look_) == look_;
+      views.push_back({i, rest, std::max(rest, least_[Ix(i)]), twin, false});
       *work_ -= item.last - item.first;
     }
     return views;
@@ -260,6 +279,7 @@ class Packer {
       before = c.set.size();
       for (size_t v = 0; v < views->size(); ++v) {
         const Item& item = items_[Ix((*views)[v].item)];
+        if (item.first >= end) break;  // they are in the order of beginnings
         if (!(*views)[v].chosen && (*views)[v].least + item.size <= limit && item.Overlaps(begin, end)) take(v);
       }
     }
@@ -282,12 +302,8 @@ class Packer {
       const View& view = (*views)[v];
       const Item& item = items_[Ix(view.item)];
       if (view.least > view.rest || view.rest >= below || view.rest > limit) continue;
-      bool fits = true;
+      bool fits = !view.twin;
       for (int s = item.first; s < item.last && fits; ++s) fits = view.rest <= highest(s);
-      for (size_t o = 0; o < v && fits; ++o) {  // of equal items the first is the lower one
-        const Item& twin = items_[Ix((*views)[o].item)];
-        fits = twin.first != item.first || twin.last != item.last || twin.size != item.size;
-      }
       if (fits) c.branch.push_back(v);
     }
     return c;
@@ -316,6 +332,9 @@ class Packer {
   const int64_t capacity_;
   double* work_;
   std::vector<Item> items_;
+  std::vector<int> kind_;      // per item: equal ones have the same
+  std::vector<int64_t> seen_;  // per kind: the latest look at unplaced items that came by one
+  int64_t look_ = 0;
   std::vector<int64_t> rest_at_start_;
   std::vector<int64_t> floor_, rest_;  // per section: top of what is placed; bytes of what is not
   std::vector<double> weight_;         // per section: failures

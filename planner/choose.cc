@@ -22,8 +22,7 @@ constexpr int64_t kInstructions = 150000, kLeast = 4, kMost = 32;
 constexpr int64_t kRefineInstructions = 150000, kRefineLeast = 10, kRefineMost = 100;
 constexpr int64_t kLonger = 10;  // times as much refinement where Z3 was asked for
 constexpr int kNear = 6;         // places in the order of use that count as near
-constexpr int kVerify =
-    8;  // verifying a plan and writing its report take as long as so many simulations, at most
+constexpr int kVerify = 8;  // verifying and writing a plan takes as long as scoring so many, at most
 
 Rival RowOf(const std::string& name, const Chosen& s) {
   Rival r;
@@ -65,6 +64,16 @@ Decision Neighbour(const PlanInput& in, const Decision& from, std::mt19937& rand
   return d;
 }
 
+// The input with a deadline after this share of the time that is left.
+PlanInput Within(double share, const PlanInput& in) {
+  PlanInput out = in;
+  if (in.deadline == Clock::time_point::max()) return out;
+  const auto now = Clock::now();
+  out.deadline = now + std::chrono::duration_cast<Clock::duration>(share * (in.deadline - now));
+  return out;
+}
+constexpr double kBoundShare = 0.25, kDecideShare = 0.5;
+
 class Chooser {
  public:
   Chooser(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals)
@@ -73,7 +82,7 @@ class Chooser {
         rivals_(*rivals),
         asked_(in.options->strategy == "auto" || in.options->strategy == "z3" ? "greedy"
                                                                               : in.options->strategy),
-        bound_(LowerBound(in, demand, in.options->budget)),
+        bound_(LowerBound(Within(kBoundShare, in), demand, in.options->budget)),
         enough_(NearEnough(*in.options, bound_)) {
     const int64_t affordable =
         std::clamp(kInstructions / std::max<int64_t>(1, demand.instructions), kLeast, kMost);
@@ -86,6 +95,7 @@ class Chooser {
     const bool forced =
         in_.options->slots > 0 || in_.options->writeback_every > 0 || in_.options->resident.has_value();
     ScoreAll(asked_, true);
+    TryMoreWays();
     if (best_ && best_->candidate.decision.strategy == "greedy") Refine(exact ? kLonger : 1);
     for (const char* trivial : {"resident", "stream", "zo2"})
       if (asked_ != trivial) ScoreAll(trivial, automatic && !forced && Uses(*in_.options, "trivial"));
@@ -94,6 +104,7 @@ class Chooser {
     best_->bound = std::move(bound_);
     best_->bound_of = in_.options->wire_update;
     best_->exact = search_;
+    best_->slowest = slowest_;
     best_->out_of_time = (out_of_time_ || search_.out_of_time) && best_->simulation.period > enough_;
     return std::move(*best_);
   }
@@ -117,7 +128,7 @@ class Chooser {
   // Whether one more plan would be too many for the deadline.
   bool Late() {
     if (in_.deadline == Clock::time_point::max() || !best_) return false;
-    const bool late = Clock::now() + (1 + kVerify) * slowest_ >= in_.deadline;
+    const bool late = Clock::now() + slowest_ >= SearchEnd(in_.deadline, slowest_);
     out_of_time_ = out_of_time_ || late;
     return late;
   }
@@ -128,7 +139,9 @@ class Chooser {
 
   void ScoreAll(const std::string& name, bool may_win) {
     const bool asked = name == asked_;
-    auto candidates = MakeStrategy(name)->Decide(in_, demand_, most_);
+    if (!asked && Late()) return;
+    auto candidates =
+        MakeStrategy(name)->Decide(name == "greedy" ? Within(kDecideShare, in_) : in_, demand_, most_);
     if (!candidates.ok()) {
       rivals_.push_back({name, false, 0, 0, candidates.status().message()});
       if (asked) why_ = candidates.status();
@@ -152,11 +165,36 @@ class Chooser {
     }
   }
 
+  // Of large programs few are simulated, of one number of slots hardly more than one: as many again of the best number.
+  void TryMoreWays() {
+    if (!best_ || best_->candidate.decision.strategy != "greedy" || best_->candidate.decision.slots == 0 ||
+        in_.options->slots > 0 || most_ == 1 || most_ >= kMost || !Uses(*in_.options, "ways") ||
+        best_->simulation.period <= enough_ || Late())
+      return;
+    PlanOptions options = *in_.options;
+    options.slots = best_->candidate.decision.slots;
+    PlanInput in = Within(kDecideShare, in_);
+    in.options = &options;
+    auto candidates = MakeGreedy()->Decide(in, demand_, most_);
+    if (!candidates.ok()) return;
+    for (Candidate& c : *candidates) {
+      const Decision& known = best_->candidate.decision;
+      if (c.decision.resident == known.resident && c.decision.writeback_every == known.writeback_every) continue;
+      if (c.period >= best_->simulation.period || best_->simulation.period <= enough_) continue;
+      if (Late()) break;
+      c.causes = ExplainGreedy(in_, c.decision);
+      auto scored = Score(std::move(c));
+      if (!scored.ok()) continue;  // too many instructions
+      rivals_.push_back(RowOf("greedy", *scored));
+      if (Improves(*scored)) best_ = std::move(*scored);
+    }
+  }
+
   void AskZ3(bool asked) {
     if (seeds_.empty() || Late()) return;
     bool better = false, first = true;
     PlanInput in = in_;  // time is left to score what is found
-    if (in.deadline != Clock::time_point::max()) in.deadline -= (1 + kVerify + most_) * slowest_;
+    if (in.deadline != Clock::time_point::max()) in.deadline = SearchEnd(in.deadline, slowest_) - (1 + most_) * slowest_;
     for (Candidate& c : DecideExactly(in, demand_, seeds_, most_, asked ? 0 : kAutoEffort, &search_)) {
       if (best_ && (c.period >= best_->simulation.period || best_->simulation.period <= enough_)) continue;
       if (!std::exchange(first, false) && Late()) break;
@@ -220,6 +258,10 @@ class Chooser {
 }  // namespace
 
 double NearEnough(const PlanOptions& o, const Bound& bound) { return (1 + o.gap) * bound.seconds * (1 + 1e-9); }
+
+Clock::time_point SearchEnd(Clock::time_point deadline, Clock::duration slowest) {
+  return deadline == Clock::time_point::max() ? deadline : deadline - kVerify * slowest;
+}
 
 Result<Chosen> Choose(const PlanInput& in, const Demand& demand, std::vector<Rival>* rivals) {
   return Chooser(in, demand, rivals).Run();

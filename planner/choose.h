@@ -2,6 +2,7 @@
 #ifndef ZO2_PLANNER_CHOOSE_H_
 #define ZO2_PLANNER_CHOOSE_H_
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -31,13 +32,18 @@ struct Chosen {
   Bound bound;
   WireUpdate bound_of = WireUpdate::kHost;  // the way to update coded tiles that `bound` is of
   ExactSearch exact;         // how far Z3 came
+  std::chrono::steady_clock::duration slowest{};  // to emit and simulate one plan
   bool out_of_time = false;  // input.deadline ended the search, and the gap is larger than was asked for
 };
 
 // A period that is near enough to this bound for options.gap; no gap at all is one of a few roundings.
 double NearEnough(const PlanOptions& options, const Bound& bound);
 
-// Trivial plans are scored always, and win where they are better, unless the options force decisions.
+// When a search has to end for its plan to be verified, reported and written before `deadline`.
+std::chrono::steady_clock::time_point SearchEnd(std::chrono::steady_clock::time_point deadline,
+                                                std::chrono::steady_clock::duration slowest);
+
+// Trivial plans are scored always (but for the time), and win where they are better, unless the options force decisions.
 // kInfeasible (or kInvalid) with the sentence of the strategy that was asked for.
 //
 // `auto` is greedy, and Z3 where greedy's gap is larger than the options ask for; `z3` is both, always, and a

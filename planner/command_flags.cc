@@ -100,7 +100,8 @@ void AddPlanFlags(CLI::App* app, Flags* f) {
   AddBitFlags(app, f);
   Add(app, kDecisions, "--strategy", &f->plan.strategy, "NAME",
       "auto (the best of all), greedy, z3 (exact class counts, and a longer search), exhaustive (tiny models), stream "
-      "(everything), resident (everything) or zo2 (the published schedule)");
+      "(everything), resident (everything) or zo2 (the published schedule: whole numbered blocks, one ahead, each "
+      "written back in every step)");
   Add(app, kDecisions, "--slots", &f->plan.slots, "N", "slots that streamed tiles pass through; 0: decided");
   Add(app, kDecisions, "--writeback-every", &f->plan.writeback_every, "K",
       "steps between write-backs of a streamed tile; 0: decided");
@@ -116,7 +117,8 @@ void AddPlanFlags(CLI::App* app, Flags* f) {
       ->default_str("none");
   Add(app, kDecisions, "--gap", &f->gap, "PERCENT", "a search ends when the step is this close to the bound");
   Add(app, kDecisions, "--time-limit", &f->plan.time_limit, "SECONDS",
-      "a search ends after this time: the best plan is written, and the exit status is 4 if it is not that close");
+      "the command ends after about this time, all its plans together: the best plan is written, and the exit status is "
+      "4 if it is not that close");
   Add(app, kOutput, "--steps", &f->plan.steps, "N", "steps that the report's total is for");
 }
 

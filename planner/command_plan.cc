@@ -1,4 +1,6 @@
 // The commands that make plans.
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -34,6 +36,14 @@ Result<void> OutOfTime(const Plan& plan, const PlanOptions& o) {
   return Error(Code::kTimeLimit, text);
 }
 
+// The options of the next of so many searches: each takes its share of the time that the process has left.
+PlanOptions InTime(const Flags& f, size_t searches_left) {
+  PlanOptions o = f.plan;
+  const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - f.started).count();
+  o.time_spent = o.time_limit - std::max(0.0, o.time_limit - spent) / static_cast<double>(searches_left);
+  return o;
+}
+
 }  // namespace
 
 Result<void> Compile(Flags& f) {
@@ -43,14 +53,14 @@ Result<void> Compile(Flags& f) {
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
   std::string infeasible;
-  auto plan = CompilePlan(graph, machine, f.plan, &infeasible);
+  auto plan = CompilePlan(graph, machine, InTime(f, 1 + f.what_if.size()), &infeasible);
   if (!plan.ok()) {
     if (!infeasible.empty() && !f.report.empty()) ZO2_TRY(WriteFile(f.report, infeasible + "\n"));
     return plan.status();
   }
   std::vector<WhatIfAnswer> answers;
   for (const std::string& spec : f.what_if) {
-    ZO2_ASSIGN(WhatIfAnswer answer, WhatIf(graph, machine, f.plan, *plan, spec));
+    ZO2_ASSIGN(WhatIfAnswer answer, WhatIf(graph, machine, InTime(f, f.what_if.size() - answers.size()), *plan, spec));
     answers.push_back(std::move(answer));
   }
   if (!f.report.empty()) ZO2_TRY(WriteReport(f, plan->schedule.report, answers));
@@ -71,7 +81,7 @@ Result<void> RunSweep(Flags& f) {
   ZO2_ASSIGN(auto range, ParseSizeRange(f.range));
   ZO2_ASSIGN(Machine machine, MachineOf(f));
   ZO2_ASSIGN(Graph graph, Load(f));
-  ZO2_ASSIGN(std::string json, SweepJson(graph, machine, f.plan, range.first, range.second, f.points));
+  ZO2_ASSIGN(std::string json, SweepJson(graph, machine, InTime(f, 1), range.first, range.second, f.points));
   if (f.format == "html")
     ZO2_TRY(Deliver(f, SweepHtml(json), "; open it in a browser, it needs no network"));
   else

@@ -4,6 +4,7 @@
 #ifndef ZO2_PLANNER_COMMANDS_H_
 #define ZO2_PLANNER_COMMANDS_H_
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -33,6 +34,7 @@ struct Flags {
   double gap = 1;  // percent
   LoadOptions load;
   PlanOptions plan;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();  // about when the process was
 };
 
 // Every command and its flags; the one that is typed goes to `run`.

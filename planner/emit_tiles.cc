@@ -43,6 +43,7 @@ TileEmitter::TileEmitter(const PlanInput& in, const Decision& d, const std::vect
   slots_.resize(slots.size());
   written_.assign(tiles, false);
   down_.assign(tiles, -1);
+  down_pending_.assign(tiles, false);
   upload_.assign(tiles, -1);
   first_.resize(tiles);
   last_.resize(tiles);
@@ -75,11 +76,8 @@ InSlot TileEmitter::Upload(TileId id, uint64_t masters, uint64_t codes) {
   in.index = static_cast<int>(number % static_cast<int64_t>(slots_.size()));
   Slot& slot = slots_[Ix(in.index)];
   if (d_.block_granular) StartBlock(id);
-  for (const Download& w : pending_down_) {
-    if (w.tile != id && w.slot != in.index) continue;
-    EndBlock();  // what this upload reads, or writes over, has to be down first
-    break;
-  }
+  // What this upload reads, or writes over, has to be down first.
+  if (down_pending_[Ix(id)] || slot.down_pending) EndBlock();
   std::vector<int32_t> forms;
   auto copy = [&](uint64_t residues, bool coded) {
     Instruction i;
@@ -168,6 +166,7 @@ void TileEmitter::Prepare(TileId id, const std::vector<int32_t>& branches, const
   if (!updates || again || p_.period > 1) Release(slot, last);
   if (updates && !again) {
     pending_down_.push_back({id, slot.index, last});
+    down_pending_[Ix(id)] = slots_[Ix(slot.index)].down_pending = true;
     if (!d_.block_granular) EndBlock();
   }
 }
@@ -185,6 +184,7 @@ void TileEmitter::EndBlock() {
     AddEdge(kCompute, d_.block_granular ? Last(kCompute) : w.prepare, kDown, index);
     down_[Ix(w.tile)] = index;
     slots_[Ix(w.slot)].released.push_back({kDown, index});
+    down_pending_[Ix(w.tile)] = slots_[Ix(w.slot)].down_pending = false;
   }
   pending_down_.clear();
 }

@@ -66,6 +66,7 @@ class TileEmitter {
   struct Slot {
     std::vector<int32_t> first;                        // first upload of the iteration, in each form
     std::vector<std::pair<LaneId, int32_t>> released;  // by the latest use
+    bool down_pending = false;                         // a tile in pending_down_ is in it
   };
   struct Download {
     TileId tile;
@@ -92,6 +93,7 @@ class TileEmitter {
   std::vector<int64_t> upload_;  // per tile: number of its latest upload
   std::vector<InSlot> first_, last_;  // per tile: its first and latest upload
   std::vector<Download> pending_down_;
+  std::vector<bool> down_pending_;  // per tile: it is there
   std::vector<int32_t> first_upload_;  // of the iteration, in each form
   std::string block_;  // block-granular order
   int32_t first_of_block_ = -1, block_gate_ = -1;

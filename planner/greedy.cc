@@ -3,10 +3,11 @@
 //
 // A slot is as large as the largest tile that passes through it, so each distinct tile size is tried as the largest one
 // streamed: all larger tiles are resident. The room left is filled with the tiles whose residency saves most time per
-// byte, by each of four prices - of all lanes, of the upload lane, of the download lane, by the number of uploads alone
-// - and among equals spread evenly over the order of use; or, a fifth way, so that all through the step uploads take
+// byte, by each of three prices - of all lanes, of the upload lane, of the download lane - and
+// among equals spread evenly over the order of use; or, a fourth way, so that all through the step uploads take
 // the same share of the time that the compute lane takes: slots even out only what is near.
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -29,8 +30,8 @@ constexpr size_t kSizes = 8;     // largest streamed sizes tried
 constexpr double kClose = 1.05;  // the closed form cannot tell slot counts apart whose periods differ by less
 constexpr double kEqual = 0.9;   // see Search::equal_
 
-enum Rule { kAllLanes, kUploads, kDownloads, kUses, kEven, kBytes };
-constexpr const char* kRuleNames[] = {"lanes", "uploads", "downloads", "uses", "even", "bytes"};
+enum Rule { kAllLanes, kUploads, kDownloads, kEven, kBytes };
+constexpr const char* kRuleNames[] = {"lanes", "uploads", "downloads", "even", "bytes"};
 
 bool AnyStreamed(const Decision& d) {
   return std::find(d.resident.begin(), d.resident.end(), false) != d.resident.end();
@@ -118,9 +119,8 @@ class Search {
     for (size_t t = 0; t < tiles_.size(); ++t) {
       const Estimator::Cost& c = costs[Ix(estimator_.ClassOf(static_cast<TileId>(t)))];
       const double saved = rule == kUploads ? c.up : rule == kDownloads ? c.down : c.up + c.down + c.extra + c.host;
-      value[t] = rule == kBytes  ? static_cast<double>(bytes_[t])
-                 : rule == kUses ? demand_.uploads[t]
-                                 : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
+      value[t] = rule == kBytes ? static_cast<double>(bytes_[t])
+                                : saved / static_cast<double>(std::max<uint64_t>(1, bytes_[t]));
     }
     r.tiles.resize(tiles_.size());
     std::iota(r.tiles.begin(), r.tiles.end(), size_t{0});
@@ -260,18 +260,25 @@ class Greedy : public Strategy {
     bool any = false;
     // By bytes only where nothing else leaves few enough weights to the host.
     std::vector<Rule> prices, size;
-    for (Rule rule : {kAllLanes, kUploads, kDownloads, kUses, kEven, kBytes})
+    for (Rule rule : {kAllLanes, kUploads, kDownloads, kEven, kBytes})
       if (Uses(*in.options, kRuleNames[rule])) (rule == kBytes ? size : prices).push_back(rule);
     if (prices.empty() && size.empty()) prices = {kAllLanes};
     for (const std::vector<Rule>& rules : {prices, size}) {
-      for (int k : every)
-        for (int s : slots) search->Consider(s, k, rules, &found);
-      std::erase_if(found, [&](const Candidate& c) {
-        const MemoryUse use = MeasureMemory(in, c.decision);
-        if (!any || use.host() < least.host()) least = use;
-        any = true;
-        return !Fits(in, use);
-      });
+      for (int k : every) {
+        for (int s : slots) {
+          std::vector<Candidate> more;
+          search->Consider(s, k, rules, &more);
+          for (Candidate& c : more) {
+            const MemoryUse use = MeasureMemory(in, c.decision);
+            if (!any || use.host() < least.host()) least = use;
+            any = true;
+            if (Fits(in, use)) found.push_back(std::move(c));
+          }
+          if (found.empty() || std::chrono::steady_clock::now() < in.deadline) continue;
+          for (Candidate& c : found) c.out_of_time = true;
+          return found;
+        }
+      }
       if (!found.empty()) return found;
     }
     if (any) return DoesNotFit(in, least, "");

@@ -9,7 +9,6 @@ constexpr Heuristic kHeuristics[] = {
     {"lanes", "residents by the time they save on all lanes, per byte"},
     {"uploads", "residents by the upload time they save, per byte"},
     {"downloads", "residents by the download time they save, per byte"},
-    {"uses", "residents by how often they would be uploaded"},
     {"even", "residents so that uploads take the same share of compute time all through the step"},
     {"bytes", "residents by size, where the host's memory is short"},
     {"equal", "residents that save about as much per byte count as equal"},

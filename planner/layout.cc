@@ -11,6 +11,7 @@ namespace zo2 {
 namespace {
 
 constexpr uint32_t kInputRing = 2;
+constexpr double kFullEffort = 30;  // seconds of time limit from which on arenas are packed as well as ever
 
 class LayoutMaker {
  public:
@@ -91,6 +92,7 @@ class LayoutMaker {
 
   void FindLifetimes() {
     last_.assign(graph_.values.size(), -1);
+    is_output_.assign(graph_.values.size(), false);
     std::set<ValueId> constants;
     for (int64_t at = 0; at < end_; ++at) {
       for (ValueId in : node(out_.calls[Ix(at)]).inputs) {
@@ -101,6 +103,7 @@ class LayoutMaker {
     }
     for (ValueId o : out_.outputs) {
       last_[Ix(root(o))] = end_;  // until it is copied
+      is_output_[Ix(root(o))] = true;
       if (value(root(o)).kind == ValueKind::kConstant) constants.insert(root(o));
     }
     out_.constants.assign(constants.begin(), constants.end());
@@ -155,8 +158,7 @@ class LayoutMaker {
       copies = out_.variant[Ix(o)] ? out_.branches : 1;
       if (IsLossOutput(o)) continue;
       int64_t until = std::max(last_[Ix(o)], at) + 1;
-      bool output = false;
-      for (ValueId x : out_.outputs) output = output || root(x) == o;
+      const bool output = is_output_[Ix(o)];
       ValueId from = InPlaceOf(id, at);
       for (int b = 0; b < copies; ++b) {
         if (from >= 0) {
@@ -180,7 +182,10 @@ class LayoutMaker {
       for (int b = 0; b < copies; ++b) s[Ix(b)] = Add("state of " + n.name, BufferKind::kState, at, at + 1, state);
       out_.state[id] = s;
     }
-    auto work = static_cast<uint64_t>(WorkspaceBytes(n.op, types, n.attrs, part_extent_));
+    int64_t needed = WorkspaceBytes(n.op, types, n.attrs, part_extent_);  // what the verifier asks for, whose kernels ever
+    if (machine_.cuda)
+      needed = std::max(needed, WorkspaceBytes(n.op, types, n.attrs, part_extent_, KernelFlavour::kDevice));
+    const auto work = static_cast<uint64_t>(needed);
     if (work > 0) out_.workspace[id] = Add("workspace of " + n.name, BufferKind::kWorkspace, at, at + 1, work);
   }
 
@@ -240,7 +245,9 @@ class LayoutMaker {
       uint64_t stride = (t.bytes + align - 1) / align * align;
       items.push_back({t.begin, t.end, stride * t.ring, align});
     }
-    ArenaPacking packing = AllocateArena(items);
+    // By the limit, not by the clock: the same options always give the same offsets.
+    const double effort = std::min(1.0, options_.time_limit / kFullEffort);
+    ArenaPacking packing = AllocateArena(items, 0, effort);
     for (size_t i = 0; i < items.size(); ++i) out_.temps[i].offset = packing.offsets[i];
     out_.bytes = items.empty() ? 0 : packing.height;
     out_.lower_bound = packing.lower_bound;
@@ -266,6 +273,7 @@ class LayoutMaker {
   Layout out_;
   int64_t end_ = 0;
   std::vector<int64_t> last_;  // per root value: the last call that reads it
+  std::vector<bool> is_output_;  // likewise: the host gets it
   std::map<TileId, std::pair<int64_t, int64_t>> group_life_;
   int64_t part_extent_ = 0;  // largest part of the node being placed
 };

@@ -129,6 +129,8 @@ const std::vector<Machine>& BuiltinMachines() {
   static const auto& machines = *new std::vector<Machine>{
       Cpu(),
       Gpu("h100-pcie5", 80, 512, 756e12, 51e12, 2.0e12, 5.0e10, 5.0e10, 0.8, "NVIDIA H100 PCIe data sheet (2022)"),
+      Gpu("h200-pcie5", 140, 512, 989e12, 67e12, 4.8e12, 5.0e10, 5.0e10, 0.8,
+          "NVIDIA H200 SXM data sheet (2024); its memory as the driver counts it"),
       Gpu("a100-pcie4", 80, 512, 312e12, 19.5e12, 1.9e12, 2.5e10, 2.5e10, 0.5,
           "NVIDIA A100 80GB PCIe data sheet (2021); duplex: 25 GB/s up falls to 11-13 while downloading"),
       Gpu("rtx4090", 24, 128, 165e12, 82e12, 1.0e12, 2.5e10, 2.5e10, 0.7, "NVIDIA Ada architecture paper (2022)"),

@@ -66,6 +66,7 @@ struct PlanOptions {
 
   // When a search ends: at a period within this share of the bound, or after so many seconds.
   double gap = 0.01, time_limit = 60;
+  double time_spent = 0;  // of these: over before the search begins (reading the model, other searches)
   bool prices = true;  // shadow prices in the report: the bound computed again for each
 
   int64_t steps = 1000;   // for the total in the report

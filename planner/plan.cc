@@ -242,7 +242,8 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
                          std::string* infeasible) {
   PlanOptions options = given;
   ZO2_TRY(CheckOptions(options));
-  const auto deadline = After(std::chrono::steady_clock::now(), options.time_limit);
+  const auto deadline =
+      After(std::chrono::steady_clock::now(), std::max(0.0, options.time_limit - options.time_spent));
   if (options.budget == 0) options.budget = machine.device_bytes;
   if (options.host_budget == 0) options.host_budget = machine.host_bytes;
   Plan plan;
@@ -297,6 +298,7 @@ Result<Plan> CompilePlan(const Graph& original, const Machine& machine, const Pl
   plan.bound = best->bound;
   plan.exact = best->exact;
   plan.out_of_time = best->out_of_time;
+  in.deadline = SearchEnd(deadline, best->slowest);
   if (options.prices && best->bound_of == options.wire_update) {
     plan.prices = PriceResources(in, demand, plan.bound);
   } else if (options.prices) {

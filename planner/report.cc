@@ -146,6 +146,7 @@ std::string ReportJson(const Plan& plan, const Machine& machine, const PlanOptio
   json["memory"]["host"] = {{"bytes", s.arenas[1].bytes}, {"budget", s.arenas[1].budget}, {"pinned", s.arenas[1].bytes},
                             {"masters", m.host_masters}, {"codes", m.host_codes}, {"staging", m.host_staging}};
   json["time"] = {{"period", period},
+                  {"settled", plan.simulation.settled},
                   {"first_step", plan.simulation.latency},
                   {"compute", SecondsOf(*main, InstrKind::kCall)},
                   {"prepare", SecondsOf(*main, InstrKind::kPrepare)},

@@ -30,7 +30,8 @@ class Strategy {
  public:
   virtual ~Strategy() = default;
   virtual std::string name() const = 0;
-  // The best decisions it knows, best first, at most `most`; all within the budgets of the options. kInfeasible with
+  // The best decisions it knows, best first, at most `most`; past input.deadline those it knew by then, one at
+  // least; all within the budgets of the options. kInfeasible with
   // one sentence - how many bytes are missing, in which memory, what would help - when there is none.
   virtual Result<std::vector<Candidate>> Decide(const PlanInput& input, const Demand& demand, int most) const = 0;
 };

@@ -1,13 +1,16 @@
 #include "planner/sweep.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "planner/page.h"
+#include "planner/partition.h"
 #include "planner/plan.h"
+#include "planner/precision.h"
 #include "planner/sweep_page.h"
 
 namespace zo2 {
@@ -42,6 +45,19 @@ Json RowOf(const Plan& plan) {
           {"up_bytes", plan.up_bytes},
           {"down_bytes", plan.down_bytes},
           {"tokens_per_second", period > 0 ? plan.tokens_per_step / period : 0}};
+}
+
+double SumBytes(const std::vector<Tile>& tiles) {
+  double sum = 0;
+  for (const Tile& t : tiles) sum += static_cast<double>(t.bytes);
+  return sum;
+}
+
+// As every plan has them, also where none fits.
+Result<double> WeightBytes(const Graph& original, const Machine& machine, const PlanOptions& o) {
+  ZO2_ASSIGN(Graph graph, ApplyPrecision(original, machine, o));
+  ZO2_ASSIGN(Partition partition, MakePartition(graph, machine, o));
+  return SumBytes(partition.tiles);
 }
 
 // No other row is at least as good in both and better in one.
@@ -116,9 +132,18 @@ Result<std::string> SweepJson(const Graph& graph, const Machine& machine, const 
   Json json = {{"schema", 1}, {"model", graph.name}, {"machine", machine.name}, {"weight_bytes", 0}};
   json["rows"] = Json::array();
   const double ratio = static_cast<double>(high) / static_cast<double>(low);
+  // Each plan takes its share of the time that is left, the trivial ones too.
+  const auto start = std::chrono::steady_clock::now();
+  auto in_time = [&](int plans_left) {
+    const double spent =
+        options.time_spent + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    PlanOptions o = options;
+    o.time_spent = o.time_limit - std::max(0.0, o.time_limit - spent) / plans_left;
+    return o;
+  };
   double weight_bytes = 0;
   for (int i = 0; i < points; ++i) {
-    PlanOptions o = options;
+    PlanOptions o = in_time(points - i + 1);
     o.prices = false;
     const double between = static_cast<double>(low) * std::pow(ratio, static_cast<double>(i) / (points - 1));
     o.budget = i == 0 ? low : i == points - 1 ? high : static_cast<uint64_t>(between);
@@ -129,8 +154,7 @@ Result<std::string> SweepJson(const Graph& graph, const Machine& machine, const 
     if (plan.ok()) {
       row.update(RowOf(*plan));
       row["out_of_time"] = plan->out_of_time;
-      weight_bytes = 0;
-      for (const Tile& t : plan->schedule.tiles) weight_bytes += static_cast<double>(t.bytes);
+      weight_bytes = SumBytes(plan->schedule.tiles);
     } else if (plan.status().code() == Code::kInfeasible) {
       row["why"] = plan.status().message();
       const Json report = Json::parse(infeasible, nullptr, false);
@@ -141,9 +165,12 @@ Result<std::string> SweepJson(const Graph& graph, const Machine& machine, const 
     }
     json["rows"].push_back(std::move(row));
   }
+  if (weight_bytes == 0) {  // no plan says
+    ZO2_ASSIGN(weight_bytes, WeightBytes(graph, machine, options));
+  }
   json["weight_bytes"] = weight_bytes;
   MarkPareto(&json["rows"]);
-  json["trivial"] = TrivialPlans(graph, machine, options);
+  json["trivial"] = TrivialPlans(graph, machine, in_time(1));
   Choose(&json);
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -58,7 +58,12 @@ Status ByError(const Graph& graph, const PlanOptions& o, WireChoice* out) {
       return Invalid("--weight-errors are of another model: weight ", x.name, " has shape ", ShapeText(*shape),
                      " there and ", ShapeText(x.shape), " in ", graph.name);
     ++known;
-    const auto format = Narrowest(errors, x.dtype, *o.max_wire_error);
+    // Scales may take more than a few codes save.
+    std::map<WireFormat, double> smaller;
+    for (const auto& [format, error] : errors)
+      if (WireBytes(format, x.rows(), x.cols()) < static_cast<uint64_t>(x.elements() * SizeOf(x.dtype)))
+        smaller.emplace(format, error);
+    const auto format = Narrowest(smaller, x.dtype, *o.max_wire_error);
     if (!format) continue;
     out->formats[w] = *format;
     auto& [count, error] = chosen[*format];

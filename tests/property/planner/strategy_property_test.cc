@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdio>
 #include <map>
 
@@ -96,6 +97,33 @@ TEST_P(StrategyProperty, WhatIsDecidedPassesTheVerifier) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Slices, StrategyProperty, ::testing::Range(0, kSlices));
+
+TEST(StrategyProperty, GreedyEndsAtTheDeadline) {
+  int shorter = 0;
+  for (int seed = 1; seed <= 20; ++seed) {
+    Random r(static_cast<uint64_t>(seed));
+    PlanOptions o;
+    o.tile = 2000;
+    o.host_budget = uint64_t{1} << 40;
+    auto in = MakeInstance(RandomGraph(r), BuiltinMachines()[0], o);
+    if (in == nullptr) continue;
+    Decision none;
+    none.slots = 2;
+    none.resident.assign(in->partition.tiles.size(), false);
+    in->options.budget = MeasureMemory(in->input, none).device();
+    const auto all = MakeGreedy()->Decide(in->input, in->demand, 1 << 20);
+    if (!all.ok()) continue;
+    in->input.deadline = std::chrono::steady_clock::now();
+    const auto some = MakeGreedy()->Decide(in->input, in->demand, 1 << 20);
+    ASSERT_TRUE(some.ok()) << some.status().message();
+    ASSERT_GE(some->size(), 1u);
+    EXPECT_LE(some->size(), all->size());
+    if (!(*some)[0].out_of_time) continue;  // all is resident
+    EXPECT_FALSE((*all)[0].out_of_time);
+    shorter += some->size() < all->size();
+  }
+  EXPECT_GT(shorter, 0);
+}
 
 }  // namespace
 }  // namespace zo2

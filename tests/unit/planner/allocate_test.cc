@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <numeric>
 #include <random>
 #include <sstream>
 #include <string>
@@ -50,6 +51,50 @@ TEST(Allocate, RandomInstances) {
       i.size = random() % 5000 + 1;
     }
     Check(items, AllocateArena(items));
+  }
+}
+
+// Best fit in the order of sizes, by a look at every pair.
+std::vector<uint64_t> BestFitBySize(const std::vector<ArenaItem>& items) {
+  std::vector<size_t> order(items.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    if (items[a].size != items[b].size) return items[a].size > items[b].size;
+    return items[a].end - items[a].begin > items[b].end - items[b].begin;
+  });
+  std::vector<uint64_t> offsets(items.size());
+  for (size_t n = 0; n < order.size(); ++n) {
+    const ArenaItem& item = items[order[n]];
+    std::vector<std::pair<uint64_t, uint64_t>> around;  // offset, end
+    for (size_t m = 0; m < n; ++m) {
+      const ArenaItem& o = items[order[m]];
+      if (o.begin < item.end && item.begin < o.end)
+        around.push_back({offsets[order[m]], offsets[order[m]] + o.size});
+    }
+    std::sort(around.begin(), around.end());
+    uint64_t top = 0, best = UINT64_MAX, gap = UINT64_MAX;
+    for (auto [begin, end] : around) {
+      const uint64_t at = (top + item.align - 1) / item.align * item.align;
+      if (begin >= at + item.size && begin - top < gap) gap = begin - top, best = at;
+      top = std::max(top, end);
+    }
+    offsets[order[n]] = best < UINT64_MAX ? best : (top + item.align - 1) / item.align * item.align;
+  }
+  return offsets;
+}
+
+TEST(Allocate, BestFitLooksAtAllThatLivesWithAnItem) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<ArenaItem> items(1 + random() % 200);
+    for (ArenaItem& i : items) {
+      i.begin = static_cast<int64_t>(random() % 100) - 50;
+      i.end = i.begin + static_cast<int64_t>(random() % (round % 3 == 0 ? 100 : 8));  // now and then for no time
+      i.align = uint64_t{1} << (random() % 7);
+      i.size = 1 + random() % 500;
+    }
+    constexpr uint64_t kAny = uint64_t{1} << 60;  // the first order is enough
+    ASSERT_EQ(AllocateArena(items, kAny).offsets, BestFitBySize(items)) << "round " << round;
   }
 }
 
@@ -151,6 +196,25 @@ TEST(Allocate, MiniMallocInstancesFitTheirCapacity) {
     EXPECT_LE(p.height, 1048576u) << name;
   }
   if (!any) GTEST_SKIP() << "no MiniMalloc instances under " << ZO2_SHARED_DIR;
+}
+
+TEST(Allocate, LessEffortPacksNoLower) {
+  std::mt19937 random(13);
+  uint64_t whole = 0, little = 0;
+  for (int round = 0; round < 30; ++round) {
+    std::vector<ArenaItem> items(30);
+    for (ArenaItem& i : items) {
+      i.begin = static_cast<int64_t>(random() % 20);
+      i.end = i.begin + 1 + static_cast<int64_t>(random() % 9);
+      i.size = 1 + random() % 100;
+    }
+    const ArenaPacking least = AllocateArena(items), quick = AllocateArena(items, 0, 1e-9);
+    Check(items, quick);
+    EXPECT_LE(least.height, quick.height);
+    whole += least.height;
+    little += quick.height;
+  }
+  EXPECT_LT(whole, little);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 #include "planner/plan.h"
@@ -128,6 +129,40 @@ TEST(Choose, ExhaustiveKeepsTheTimeLimit) {
   ASSERT_TRUE(whole.ok()) << whole.status().message();
   EXPECT_FALSE(whole->out_of_time);
   EXPECT_LT(whole->simulation.period, plan->simulation.period);
+}
+
+// What the process did before is of the limit too.
+TEST(Choose, NothingIsTriedOnceTheLimitIsSpent) {
+  PlanOptions o;
+  o.gap = 0;
+  o.time_limit = 1e6;
+  auto budget = CompilePlan(SmallGraph(), SlowLink(), o);
+  ASSERT_TRUE(budget.ok()) << budget.status().message();
+  o.budget = budget->memory.device() * 2 / 3;
+  const auto trivial = [](const Plan& plan) {
+    return std::count_if(plan.rivals.begin(), plan.rivals.end(),
+                         [](const Rival& r) { return r.name.find("stream") == 0 || r.name.find("zo2") == 0; });
+  };
+  auto whole = CompilePlan(SmallGraph(), SlowLink(), o);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  EXPECT_FALSE(whole->out_of_time);
+  EXPECT_GT(trivial(*whole), 0);
+  o.time_spent = o.time_limit;
+  auto late = CompilePlan(SmallGraph(), SlowLink(), o);
+  ASSERT_TRUE(late.ok()) << late.status().message();
+  EXPECT_TRUE(late->out_of_time);
+  EXPECT_EQ(trivial(*late), 0);
+  EXPECT_EQ(late->rivals.size(), 1u);
+  EXPECT_EQ(late->bound.lp, 0);
+  EXPECT_FALSE(late->exact.ran);
+}
+
+TEST(Choose, ASearchEndsInTimeForItsPlanToBeWritten) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now();
+  EXPECT_EQ(SearchEnd(Clock::time_point::max(), std::chrono::seconds(1)), Clock::time_point::max());
+  EXPECT_EQ(SearchEnd(deadline, Clock::duration(0)), deadline);
+  EXPECT_LE(SearchEnd(deadline, std::chrono::seconds(2)), deadline - std::chrono::seconds(4));
 }
 
 }  // namespace

@@ -88,6 +88,21 @@ TEST(Sweep, NothingFits) {
   const Json json = Swept("1KiB..2KiB", 3);
   EXPECT_TRUE(json["chosen"].is_null());
   EXPECT_EQ(SweepText(json.dump()).find("enough: "), std::string::npos);
+  EXPECT_GT(json["weight_bytes"].get<double>(), 0);
+  EXPECT_EQ(json["weight_bytes"], Swept("1MiB..2MiB", 2)["weight_bytes"]);
+}
+
+TEST(Sweep, AllItsPlansShareOneTimeLimit) {
+  for (const bool spent : {false, true}) {
+    PlanOptions o = Greedy();
+    o.gap = 0;
+    o.time_limit = 1e6;
+    o.time_spent = spent ? o.time_limit : 0;
+    int ended = 0;
+    const Json json = Swept("100KiB..160KiB", 3, o);
+    for (const Json& row : json["rows"]) ended += row.value("out_of_time", false);
+    EXPECT_EQ(ended > 0, spent);
+  }
 }
 
 TEST(Sweep, BadRangesAndPoints) {

@@ -377,5 +377,20 @@ TEST(Wire, GridOfPlansHolds) {
   EXPECT_EQ(plans, 64);
 }
 
+// Scales and their padding take more than codes of so few values save.
+TEST(Wire, ErrorsChooseNothingThatIsLargerThanTheMaster) {
+  GraphBuilder b;
+  const ValueId x = b.Input("x", DType::kF32, {2, 8});
+  for (int64_t rows : {1, 64}) b.One(Op::kLinear, {x, b.Weight("w" + std::to_string(rows), {rows, 8}, WeightRole::kMatrix)});
+  PlanOptions o;
+  o.max_wire_error = 1;
+  for (const char* name : {"w1", "w64"})
+    o.wire_errors[name].errors = {{WireFormat::kI8, 0.01}, {WireFormat::kI4, 0.1}, {WireFormat::kBF16, 0.001}};
+  auto choice = ChooseWires(b.graph, o);
+  ASSERT_TRUE(choice.ok()) << choice.status().message();
+  EXPECT_EQ(choice->formats[0], WireFormat::kBF16);
+  EXPECT_EQ(choice->formats[1], WireFormat::kI4);
+}
+
 }  // namespace
 }  // namespace zo2
