@@ -165,9 +165,12 @@ inline std::string_view Name(Op op) { return Row(op).name; }
 int TileAxis(Op op, int operand, const Attrs& attrs);
 // Bytes of the state that a kAccumulate op carries from part to part; 0 for others.
 int64_t StateBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs);
+// Whose kernels run a call: kHost are those of runtime/aten, on a CPU; kDevice those of runtime/aten_device, on a GPU.
+enum class KernelFlavour : uint8_t { kHost, kDevice };
 // Bytes of temporary memory that a call of the op needs at most, for a weight part of `part_rows` rows along the
-// tiled axis (0 = whole). The runtime's kernels stay within it.
-int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs, int64_t part_rows);
+// tiled axis (0 = whole). The runtime's kernels of that flavour stay within it.
+int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs, int64_t part_rows,
+                       KernelFlavour flavour = KernelFlavour::kHost);
 // Checks attribute names and types, operand count and infer(); outputs must equal what infer() says.
 Result<void> CheckNode(Op op, const Attrs& attrs, std::span<const TensorType* const> inputs,
                        std::span<const TensorType> outputs);

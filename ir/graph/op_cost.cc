@@ -10,18 +10,17 @@ namespace {
 
 double Elements(const TensorType& t) { return static_cast<double>(t.elements()); }
 
+}  // namespace
+
 bool IsBshd(const Attrs& attrs) {
   auto it = attrs.find("layout");
   const auto* text = it == attrs.end() ? nullptr : std::get_if<std::string>(&it->second);
   return text != nullptr && *text == "bshd";
 }
 
-// Columns of the projection W[out,in] or W[in,out].
-int64_t Outputs(const TensorType& w, const Attrs& attrs) {
+int64_t ProjectionOutputs(const TensorType& w, const Attrs& attrs) {
   return w.shape.size() == 2 ? w.shape[AttrInt(attrs, "trans_w", 1) != 0 ? 0 : 1] : 0;
 }
-
-}  // namespace
 
 double FlopsNone(Types, const Attrs&) { return 0; }
 double FlopsPerInput(Types in, const Attrs&) { return Elements(*in[0]); }
@@ -35,7 +34,7 @@ double FlopsActivation(Types in, const Attrs&) { return 10 * Elements(*in[0]); }
 double FlopsRotary(Types in, const Attrs&) { return 4 * Elements(*in[0]); }
 
 double FlopsLinear(Types in, const Attrs& attrs) {
-  double out = static_cast<double>(Outputs(*in[1], attrs));
+  double out = static_cast<double>(ProjectionOutputs(*in[1], attrs));
   double rows = in[0]->shape.empty() ? 0 : Elements(*in[0]) / std::max<double>(1, in[0]->shape.back());
   return 2 * Elements(*in[0]) * out + (in.size() > 2 && in[2] != nullptr ? rows * out : 0);
 }
@@ -55,7 +54,7 @@ double FlopsAttention(Types in, const Attrs& attrs) {
 
 double FlopsCausalLmLoss(Types in, const Attrs& attrs) {
   double tokens = in[0]->shape.empty() ? 0 : Elements(*in[0]) / std::max<double>(1, in[0]->shape.back());
-  double vocabulary = static_cast<double>(Outputs(*in[2], attrs));
+  double vocabulary = static_cast<double>(ProjectionOutputs(*in[2], attrs));
   return tokens * vocabulary * (2 * static_cast<double>(in[0]->shape.back()) + 4);
 }
 
@@ -94,8 +93,9 @@ int64_t StateBytes(Op op, std::span<const TensorType* const> inputs, const Attrs
 }
 
 int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const Attrs& attrs,
-                       int64_t part_rows) {
+                       int64_t part_rows, KernelFlavour flavour) {
   using internal::Bytes;
+  if (flavour == KernelFlavour::kDevice) return internal::DeviceWorkspaceBytes(op, inputs, attrs, part_rows);
   if (inputs.empty() || inputs[0] == nullptr) return 0;
   const TensorType& x = *inputs[0];
   const int64_t n = x.elements();
@@ -115,7 +115,7 @@ int64_t WorkspaceBytes(Op op, std::span<const TensorType* const> inputs, const A
       return bytes.Add({rows, internal::Padded(x), 2}).Rounded();
     case Op::kCausalLmLoss: {  // one tile of logits, behind x as for linear
       if (inputs.size() < 3 || inputs[2] == nullptr) return 0;
-      int64_t vocabulary = internal::Outputs(*inputs[2], attrs);
+      int64_t vocabulary = internal::ProjectionOutputs(*inputs[2], attrs);
       int64_t part = part_rows > 0 ? std::min(part_rows, vocabulary) : vocabulary;
       if (internal::RoundsToBf16(x, *inputs[2])) bytes = Bytes().Add({Bytes().Add({rows, internal::Padded(x), 2}).Rounded()});
       return bytes.Add({rows, part, 4}).Rounded();

@@ -1,4 +1,5 @@
-// FLOPs per op (multiply-adds count 2). Private to ir/graph: everyone else reads Row(op).flops.
+// FLOPs per op (multiply-adds count 2), and the workspace of device kernels. Private to ir/graph: everyone else reads
+// Row(op).flops and WorkspaceBytes().
 #ifndef ZO2_IR_GRAPH_OP_COST_H_
 #define ZO2_IR_GRAPH_OP_COST_H_
 
@@ -16,6 +17,13 @@ double FlopsLinear(Types in, const Attrs& attrs);
 double FlopsMatMul(Types in, const Attrs& attrs);
 double FlopsAttention(Types in, const Attrs& attrs);  // every key of every query, masked or not
 double FlopsCausalLmLoss(Types in, const Attrs& attrs);
+
+// Columns of the projection W[out,in] or W[in,out]; 0 where W has another rank.
+int64_t ProjectionOutputs(const TensorType& w, const Attrs& attrs);
+// attr layout is "bshd".
+bool IsBshd(const Attrs& attrs);
+// WorkspaceBytes() of the device's kernels (device_workspace.cc). An absent operand is nullptr or left off.
+int64_t DeviceWorkspaceBytes(Op op, Types in, const Attrs& attrs, int64_t part_rows);
 
 }  // namespace zo2::internal
 

@@ -1,4 +1,4 @@
-// Where ATen's temporaries go. Out-variants still allocate; the planner gave every call a workspace for that.
+// Where ATen's temporaries on a CPU go. Out-variants still allocate; the planner gave every call a workspace for that.
 // While a kernel runs, allocations on its thread are taken from the part of the call's workspace that the
 // kernel itself does not use, one after the other, and are all gone when the call ends. What does not fit
 // goes to ATen's default allocator and is counted, so that a test can say what escaped.
@@ -8,33 +8,15 @@
 #ifndef ZO2_RUNTIME_ATEN_WORKSPACE_ALLOCATOR_H_
 #define ZO2_RUNTIME_ATEN_WORKSPACE_ALLOCATOR_H_
 
-#include <cstdint>
+#include "runtime/aten/workspace.h"
 
 namespace zo2 {
 
-// What did not fit into workspaces, on all threads, since the process began.
-struct EscapedAllocations {
-  uint64_t calls = 0;    // allocations
-  uint64_t bytes = 0;    // their sum
-  uint64_t largest = 0;  // the largest one
-};
-EscapedAllocations GetEscapedAllocations();
-void ResetEscapedAllocations();
-
-// Binds a call's workspace to this thread for as long as it lives. Does not nest.
-class WorkspaceScope {
+// Binds a call's workspace to this thread, for its kernel and for what ATen allocates on the CPU.
+class WorkspaceScope : public WorkspaceBinding {
  public:
-  WorkspaceScope(void* memory, int64_t bytes);
-  ~WorkspaceScope();
-  WorkspaceScope(const WorkspaceScope&) = delete;
-  WorkspaceScope& operator=(const WorkspaceScope&) = delete;
+  WorkspaceScope(void* memory, int64_t bytes, int64_t grain = 64);
 };
-
-// Takes `bytes` of this thread's workspace, 64-byte aligned, until the call ends; nullptr where they are not
-// left. Kernels take what they need first, ATen gets the rest.
-void* TakeWorkspace(int64_t bytes);
-// Bytes that TakeWorkspace would still give.
-int64_t WorkspaceLeft();
 
 }  // namespace zo2
 

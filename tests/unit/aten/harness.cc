@@ -7,8 +7,26 @@
 #include <cstring>
 #include <memory>
 
+#include "runtime/aten/workspace.h"
+#if ZO2_TEST_DEVICE_TABLE
+#include "runtime/aten_device/device_kernels.h"
+#endif
+
 namespace zo2 {
+
+#if ZO2_TEST_DEVICE_TABLE
+const KernelTable& TableUnderTest() { return DeviceKernels(); }
+KernelFlavour FlavourUnderTest() { return KernelFlavour::kDevice; }
+#else
+const KernelTable& TableUnderTest() { return AtenKernels(); }
+KernelFlavour FlavourUnderTest() { return KernelFlavour::kHost; }
+#endif
+
 namespace {
+
+std::vector<int> ThreadCounts() {
+  return FlavourUnderTest() == KernelFlavour::kHost ? std::vector<int>{1, 2} : std::vector<int>{1};
+}
 
 constexpr int64_t kGuard = 256;
 constexpr uint8_t kCanary = 0x5C, kFilled = 0xA7;
@@ -226,7 +244,7 @@ class Trial {
     std::vector<const TensorType*> padded = pointers_;
     padded.resize(std::max<size_t>(padded.size(), static_cast<size_t>(std::max(0, row_.max_inputs))),
                   nullptr);
-    const int64_t work = WorkspaceBytes(op_, padded, attrs_, end - begin);
+    const int64_t work = WorkspaceBytes(op_, padded, attrs_, end - begin, FlavourUnderTest());
     Guarded workspace(work, setting_.shift);
     KernelCall call;
     call.op = op_;
@@ -241,8 +259,14 @@ class Trial {
     call.workspace = work > 0 ? workspace.data() : nullptr;
     call.workspace_bytes = work;
     call.threads = setting_.threads;
-    const Status status = AtenKernels().call[static_cast<size_t>(op_)](call);
+    ResetEscapedAllocations();
+    const Status status = TableUnderTest().call[static_cast<size_t>(op_)](call);
     workspace_intact_ = workspace_intact_ && workspace.intact();
+    if (FlavourUnderTest() == KernelFlavour::kDevice) {
+      const EscapedAllocations escaped = GetEscapedAllocations();
+      EXPECT_EQ(escaped.bytes, 0u) << Name(op_) << ": " << escaped.calls << " allocations beside a workspace of " << work
+                                   << " bytes, the largest of " << escaped.largest;
+    }
     return status;
   }
 
@@ -313,7 +337,7 @@ int64_t BroadcastIndex(const Shape& shape, int64_t at, const Shape& from) {
 Outcome RunOp(Op op, const Attrs& attrs, const std::vector<Operand>& inputs, const RunOptions& options) {
   Outcome outcome;
   std::vector<std::vector<uint8_t>> first;
-  for (const int threads : {1, 2}) {
+  for (const int threads : ThreadCounts()) {
     for (const int64_t shift : {0, 64, 1984}) {
       for (int again = 0; again < 2; ++again) {
         Trial trial(op, attrs, inputs, options, {threads, shift});
@@ -344,7 +368,7 @@ Status RunToError(Op op, const Attrs& attrs, const std::vector<Operand>& inputs,
 }
 
 void ExpectNear(const Outcome& outcome, const Array& expected, double tolerance, size_t index) {
-  ASSERT_EQ(outcome.size(), 2u);
+  ASSERT_EQ(outcome.size(), ThreadCounts().size());
   double largest = 0;
   for (const double x : expected.v)
     if (std::isfinite(x)) largest = std::max(largest, std::abs(x));

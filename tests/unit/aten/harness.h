@@ -1,7 +1,10 @@
-// Runs kernels of the table as the executor does and watches what they touch. Every call is made with 1 and 2
+// Runs kernels of a table as the executor does and watches what they touch. Every call is made with 1 and 2
 // threads, at several 64-byte-aligned addresses, twice each: bits must agree. Canaries stand around inputs,
 // outputs, state and a workspace of exactly WorkspaceBytes(). What the numbers should be is each test's own
 // affair.
+//
+// Compiled with ZO2_TEST_DEVICE_TABLE=1 it is the device's table that runs (runtime/aten_device), on one thread, and
+// nothing that ATen allocates may lie outside of the workspace.
 #ifndef ZO2_TESTS_UNIT_ATEN_HARNESS_H_
 #define ZO2_TESTS_UNIT_ATEN_HARNESS_H_
 
@@ -14,6 +17,10 @@
 #include "runtime/kernel_table.h"
 
 namespace zo2 {
+
+// The table that the tests of this program are about, and the flavour of its kernels.
+const KernelTable& TableUnderTest();
+KernelFlavour FlavourUnderTest();
 
 // A tensor as a test sees it: values that `dtype` holds exactly, row-major, as doubles.
 struct Array {
@@ -51,7 +58,7 @@ struct RunOptions {
   std::vector<int64_t> cuts;  // part by part, cut at these rows of the tiled axis
   bool in_place = false;      // output 0 shares the memory of the registry's alias_input
 };
-// Outputs for 1 and for 2 threads.
+// Outputs for each number of threads: 1 and 2, or 1 alone where the table knows no others.
 using Outcome = std::vector<std::vector<Array>>;
 Outcome RunOp(Op op, const Attrs& attrs, const std::vector<Operand>& inputs, const RunOptions& options = {});
 // The error of one call that must fail; canaries are checked all the same.
