@@ -8,6 +8,7 @@
 #include "runtime/commands.h"
 #include "runtime/device.h"
 #include "runtime/profile.h"
+#include "runtime/run_setup.h"
 
 namespace zo2 {
 
@@ -24,6 +25,7 @@ Status RunProfile(const ProfileFlags& flags, const KernelTable& kernels) {
   if (!flags.plan.empty()) {
     ZO2_ASSIGN(plan, ReadSchedule(flags.plan));
     ZO2_TRY(Verify(plan));
+    ZO2_TRY(CheckAlignment(plan, *device));
     for (const Program& program : plan.programs)
       for (const Lane& lane : program.lanes)
         if (lane.kind == LaneKind::kCompute) options.threads = std::clamp(lane.threads, 1, 1024);

@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
+
+#include "runtime/async_queue.h"
 
 namespace zo2 {
 namespace {
 
 constexpr uint64_t kBeyondCaches = 64ull << 20;
+constexpr size_t kUnderWay = 4;  // copies of an asynchronous queue
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -54,10 +58,26 @@ void CopyLoad::Carry(Queue* queue, bool up, std::atomic<uint64_t>* bytes) {
   if (!queue->Bind().ok()) return;
   std::byte *host = host_[up ? 0 : 1]->data(), *memory = device_memory_[up ? 0 : 1]->data();
   const uint64_t pieces = kBeyondCaches / piece_;
+  AsyncQueue* const async = queue->async();
+  std::unique_ptr<Event> done[kUnderWay];
   for (uint64_t i = 0; !stop_; ++i) {
     const uint64_t at = i % pieces * piece_;
-    if (!queue->Copy(up ? memory + at : host + at, up ? host + at : memory + at, piece_).ok()) return;
-    *bytes += piece_;
+    std::unique_ptr<Event>& mine = done[i % kUnderWay];
+    if (async != nullptr) {
+      if (mine == nullptr) {
+        Result<std::unique_ptr<Event>> event = async->MakeEvent(false);
+        if (!event.ok()) break;
+        mine = std::move(*event);
+      } else {
+        if (!mine->Synchronize().ok()) break;
+        *bytes += piece_;
+      }
+    }
+    if (!queue->Copy(up ? memory + at : host + at, up ? host + at : memory + at, piece_).ok()) break;
+    if (async == nullptr)
+      *bytes += piece_;
+    else if (!async->Record(*mine).ok())
+      break;
     if (rate_ <= 0) continue;
     const double ahead = static_cast<double>(*bytes) / rate_ - (Seconds() - begin_);
     if (ahead > 0) std::this_thread::sleep_for(std::chrono::duration<double>(std::min(ahead, 0.1)));

@@ -1,5 +1,6 @@
 // Copies over the link that go on beside something else, to measure what they cost it: one thread and queue
-// per direction, as in a run, between memories larger than caches.
+// per direction, as in a run, between memories larger than caches. Of a queue that works later, a few copies are under
+// way at a time, and those count that are done.
 #ifndef ZO2_RUNTIME_COPY_LOAD_H_
 #define ZO2_RUNTIME_COPY_LOAD_H_
 

@@ -2,7 +2,6 @@
 
 #include <cctype>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 
 #include "runtime/cpu_device.h"
@@ -45,19 +44,6 @@ Result<uint64_t> ParseBytes(const std::string& text) {
   if (!ParseNumber(text, &number, &rest) || !ParseScale(rest, &scale) || number * scale > 9e18)
     return Invalid("'", text, "' is not a size: write it like 64MiB, 1.5GB or 4096");
   return static_cast<uint64_t>(std::llround(number * scale));
-}
-
-std::string PrintBytes(uint64_t bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (value >= 1024 && unit < 4) {
-    value /= 1024;
-    ++unit;
-  }
-  char text[48];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
-  return text;
 }
 
 Result<LinkEmulation> ParseLinkEmulation(const std::string& text) {

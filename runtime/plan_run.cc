@@ -179,18 +179,24 @@ Result<std::unique_ptr<PlanRun>> PlanRun::Open(const Schedule& plan, Device& dev
                                                const KernelTable& kernels) {
   if (plan.Find(Purpose::kTrain) == nullptr) return Invalid("the plan has no program to train");
   std::unique_ptr<PlanRun> run(new PlanRun);
-  auto quiet = std::make_unique<QuietLink>(device);
-  QuietLink& link = *quiet;
-  run->device_ = std::move(quiet);
+  // A device with queues of its own copies beside the compute lane without its help, and is used as it is.
+  ZO2_ASSIGN(std::unique_ptr<Queue> compute, device.OpenQueue(LaneKind::kCompute));
+  QuietLink* link = nullptr;
+  if (compute->async() == nullptr) {
+    auto quiet = std::make_unique<QuietLink>(device);
+    link = quiet.get();
+    run->device_ = std::move(quiet);
+  }
+  compute.reset();
   ExecutorOptions options;
   options.trace_iterations = kMostIterations;
-  ZO2_ASSIGN(run->executor_, Executor::Prepare(plan, *run->device_, options));
+  ZO2_ASSIGN(run->executor_, Executor::Prepare(plan, link != nullptr ? *link : device, options));
   RunParameters parameters;
   parameters.seed = 1;
   ZO2_TRY(run->executor_->Initialize(kernels, parameters, 0,
                                      [&](Executor& e) { return LoadMasters(MadeUpWeights(plan), e); }));
   ZO2_TRY(run->Run(0, 2).status());  // every tile and every page once
-  link.StopCopies();
+  if (link != nullptr) link->StopCopies();
   return run;
 }
 

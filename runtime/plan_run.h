@@ -3,7 +3,7 @@
 //
 // The schedule runs as it is, on small made-up weights and inputs of ones, but copies of tiles are left out
 // after the first iterations, so nothing takes cores or memory from the compute lane that the measurement
-// does not ask for.
+// does not ask for. Where lanes are asynchronous queues, whose copies take no cores, they go on.
 #ifndef ZO2_RUNTIME_PLAN_RUN_H_
 #define ZO2_RUNTIME_PLAN_RUN_H_
 
@@ -44,7 +44,7 @@ class PlanRun {
 
  private:
   PlanRun() = default;
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<Device> device_;  // null: the caller's is used as it is
   std::unique_ptr<Executor> executor_;
 };
 

@@ -1,191 +1,90 @@
 #include "runtime/profile.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
-#include "ir/graph/op.h"
 #include "runtime/copy_load.h"
-#include "runtime/host_id.h"
-#include "runtime/kernels/codec.h"
-#include "runtime/plan_run.h"
+#include "runtime/profile_async.h"
+#include "runtime/profiler.h"
 #include "runtime/timed_call.h"
-#include "runtime/timed_disk.h"
 #include "runtime/timed_prepare.h"
-#include "runtime/worker_pool.h"
 
 namespace zo2 {
 namespace {
 
-using Json = nlohmann::ordered_json;
-constexpr int kRounds = 3;  // of measurements that are compared with each other
-constexpr uint64_t kSmallCopy = 4096;  // bytes
-constexpr uint64_t kBeyondCaches = 96ull << 20;  // bytes of masters that are prepared in turn: they come from memory
-
-class Profiler {
+// Of a device whose calls have done their work when they return, in memory that the host reads: a CPU.
+class SyncProfiler : public Profiler {
  public:
-  Profiler(Device& device, const KernelTable& kernels, const Schedule* plan, const ProfileOptions& options)
-      : device_(device), kernels_(kernels), plan_(plan), options_(options), workers_(options.threads) {}
+  SyncProfiler(Device& device, const KernelTable& kernels, const Schedule* plan, const ProfileOptions& options)
+      : Profiler(device, kernels, plan, options, options.threads, options.threads, KernelFlavour::kHost) {}
 
-  Result<std::string> Run() {
-    if (!(options_.seconds_each > 0 && options_.seconds_each <= 1e6))
-      return Invalid("--seconds: ", options_.seconds_each, " is not a time above 0 and up to 1e6 seconds");
-    json_["name"] = options_.name;
-    json_["kind"] = device_.name();
-    json_["source"] = {{"all", "measured by zo2-run profile"}};
-    if (!options_.link.empty()) json_["source"]["link"] = "measured, emulated: " + options_.link;
-    json_["measured_on"] = ThisMachine(options_.link, device_.facts());
-    json_["compute_threads"] = options_.threads;
-    json_["device_bytes"] = device_.MemoryAvailable(Tier::kDevice).bytes;
-    json_["host_bytes"] = device_.MemoryAvailable(Tier::kHost).bytes;
-    json_["disk_bytes"] = device_.MemoryAvailable(Tier::kDisk).bytes;
-    {
-      ZO2_ASSIGN(Pool pool, Pool::Create(device_, kBeyondCaches));
-      pool_ = &pool;
-      ZO2_TRY(Link());
-    }
-    if (plan_ != nullptr) ZO2_TRY(InPlace());
-    uint64_t bytes = kBeyondCaches;
-    if (plan_ != nullptr)
-      for (const Arena& arena : plan_->arenas)
-        if (arena.tier == Tier::kDevice) bytes = std::max<uint64_t>(bytes, arena.bytes + (16ull << 20));
-    ZO2_ASSIGN(Pool pool, Pool::Create(device_, bytes));
+ private:
+  Result<Timing> TimeCall(const KernelCall& call, int64_t state_bytes, int64_t rows, double seconds) override {
+    ZO2_ASSIGN(const std::unique_ptr<OwnCall> own,
+               OwnCall::Create(call, kernel(call.op), state_bytes, rows, device_, *pool_));
+    ZO2_TRY(own->Try());
+    return own->Run(seconds, workers_);
+  }
+
+  // One thread does all that the compute lane does: libraries keep threads and memory per calling thread.
+  Status OnLane() override {
+    ZO2_ASSIGN(Pool pool, Pool::Create(device_, std::max<uint64_t>(kBeyondCaches, DeviceArenaBytes() + (16ull << 20))));
     pool_ = &pool;
-    // One thread does all that the compute lane does: libraries keep threads and memory per calling thread.
     Status status;
     std::thread lane([&] {
       WorkerPool::Adopt(&workers_);
       WarmUp();
       status = Compute();
-      if (status.ok()) status = Host();
+      if (status.ok()) status = HostMasters(*pool_);
     });
     lane.join();
-    ZO2_TRY(status);
-    if (!options_.disk_folder.empty()) ZO2_TRY(Disk());
-    json_["calls"] = calls_;
-    json_["spread"] = spread_;
-    return json_.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";  // a name is whatever bytes it is
+    return status;
   }
 
- private:
-  void Say(const std::string& what) const {
-    if (options_.progress) std::fprintf(stderr, "measuring %s\n", what.c_str());
-  }
-  Kernel kernel(Op op) const { return kernels_.call[static_cast<size_t>(op)]; }
-
-  // Median seconds of a call; 0 where the table has no kernel for it.
-  Result<Timing> TimeCall(Op op, const Attrs& attrs, const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs,
-                          int64_t workspace, double seconds) {
-    if (kernel(op) == nullptr) return Timing{};
-    KernelCall call;
-    call.op = op;
-    call.attrs = &attrs;
-    call.inputs = inputs;
-    call.outputs = outputs;
-    call.workspace_bytes = workspace;
-    call.threads = options_.threads;
-    ZO2_ASSIGN(const std::unique_ptr<OwnCall> own, OwnCall::Create(call, kernel(op), 0, 1, *pool_));
-    return own->Run(seconds, workers_);
-  }
-  int64_t Workspace(Op op, const Attrs& attrs, const std::vector<TensorView>& inputs) const {
-    std::vector<TensorType> types;
-    for (const TensorView& v : inputs) types.push_back({v.dtype, v.shape});
-    std::vector<const TensorType*> pointers;
-    for (const TensorType& t : types) pointers.push_back(&t);
-    pointers.resize(std::max<size_t>(pointers.size(), static_cast<size_t>(std::max(0, Row(op).max_inputs))), nullptr);
-    return WorkspaceBytes(op, pointers, attrs, 0);
-  }
-
-  // FLOP/s of y[m,n] = x[m,k] W[n,k]^T with W of this dtype.
-  Result<double> Gemm(DType dtype, int64_t m, int64_t n, int64_t k, double seconds, double* spread) {
-    const Attrs attrs;
-    const DType around = dtype == DType::kBF16 ? DType::kF32 : dtype;  // how --compute bf16 calls it
-    const std::vector<TensorView> inputs = {Dense(around, {1, m, k}), Dense(dtype, {n, k})};
-    const int64_t workspace = Workspace(Op::kLinear, attrs, inputs);
-    ZO2_ASSIGN(const Timing t, TimeCall(Op::kLinear, attrs, inputs, {Dense(around, {1, m, n})}, workspace, seconds));
-    if (spread != nullptr) *spread = t.spread;
-    return t.seconds > 0 ? 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / t.seconds : 0.0;
-  }
-
-  // Until every thread has a core of its own and the cores are at their speed.
-  void WarmUp() {
-    const double end = Clock() + 0.3;
-    while (Clock() < end)
-      workers_.Run(8 * workers_.threads(), [](int64_t) {
-        for (const double piece = Clock() + 1e-4; Clock() < piece;) {
-        }
-      });
-  }
-
-  Status Compute() {
-    Say("matrix products");
+  Status Products() override {
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
       const int64_t side = dtype == DType::kF16 ? 256 : 1024;  // half precision is hopeless on most CPUs
-      const Result<double> flops = Gemm(dtype, side, side, side, 2 * options_.seconds_each,
-                                        dtype == DType::kF32 ? &spread_["gemm_flops"] : nullptr);
+      const Result<Product> product = Gemm(dtype, Around(dtype), side, side, side, 2 * options_.seconds_each);
       // A dtype that the kernels refuse has no rate; the planner falls back to f32's.
-      if (flops.ok() && *flops > 0) json_["gemm_flops"][std::string(Name(dtype))] = *flops;
+      if (!product.ok() || !(product->flops > 0)) continue;
+      json_["gemm_flops"][std::string(Name(dtype))] = product->flops;
+      if (dtype == DType::kF32) spread_["gemm_flops"] = product->spread;
     }
-    json_["gemm_table"] = Json::array();
-    if (plan_ == nullptr)
-      for (const int64_t m : {16, 128, 512})
-        for (const int64_t n : {768, 3072})
-          for (const DType dtype : {DType::kF32, DType::kBF16}) ZO2_TRY(GemmPoint(dtype, m, n, 768));
-
-    Say("attention, elementwise, memory and call overhead");
-    const int64_t h = 12, s = 256, d = 64;
-    const Attrs attention = {{"layout", std::string("bhsd")}, {"scale", 0.125}, {"causal", int64_t{1}}};
-    std::vector<TensorView> qkv(3, Dense(DType::kF32, {2, h, s, d}));
-    const int64_t attention_work = Workspace(Op::kAttention, attention, qkv);
-    ZO2_ASSIGN(const Timing a, TimeCall(Op::kAttention, attention, qkv, {qkv[0]}, attention_work, options_.seconds_each));
-    if (a.seconds > 0) spread_["attention_flops"] = a.spread;
-    if (a.seconds > 0) json_["attention_flops"] = 2.0 * 4.0 * h * s * s * d / a.seconds;
-    const std::vector<TensorView> wide(2, Dense(DType::kF32, {1, 1024, 1024}));
-    const std::vector<TensorView> one_wide = {wide[0]};
-    const Attrs none;
-    ZO2_ASSIGN(const Timing e, TimeCall(Op::kGelu, none, one_wide, one_wide, Workspace(Op::kGelu, none, one_wide), options_.seconds_each));
-    if (e.seconds > 0) spread_["elementwise_ops"] = e.spread;
-    if (e.seconds > 0) json_["elementwise_ops"] = (1 << 20) / e.seconds;
-    ZO2_ASSIGN(const Timing m, TimeCall(Op::kAdd, none, wide, one_wide, Workspace(Op::kAdd, none, wide), options_.seconds_each));
-    if (m.seconds > 0) spread_["memory_bytes_per_s"] = m.spread;
-    if (m.seconds > 0) json_["memory_bytes_per_s"] = 12.0 * (1 << 20) / m.seconds;
-    if (!json_.contains("compute_share_while_uploading")) ZO2_TRY(TypicalWorkBesideCopies());
-    const std::vector<TensorView> tiny(2, Dense(DType::kF32, {1, 8}));
-    ZO2_ASSIGN(const Timing o, TimeCall(Op::kAdd, none, tiny, {tiny[0]}, 0, options_.seconds_each));
-    if (o.seconds > 0) spread_["call_overhead_s"] = o.spread;
-    if (o.seconds > 0) json_["call_overhead_s"] = o.seconds;
-
-    ZO2_TRY(Noise());
-    if (plan_ != nullptr) ZO2_TRY(PlannedCalls());
+    if (plan_ != nullptr) return Status();
+    for (const int64_t m : {16, 128, 512})
+      for (const int64_t n : {768, 3072})
+        for (const DType dtype : {DType::kF32, DType::kBF16}) ZO2_TRY(GemmPoint(dtype, Around(dtype), m, n, 768));
     return Status();
   }
+  // How --compute bf16 calls it.
+  static DType Around(DType dtype) { return dtype == DType::kBF16 ? DType::kF32 : dtype; }
 
-  Status GemmPoint(DType dtype, int64_t m, int64_t n, int64_t k) {
-    ZO2_ASSIGN(const double flops, Gemm(dtype, m, n, k, options_.seconds_each, nullptr));
-    if (flops > 0)
-      json_["gemm_table"].push_back({{"dtype", Name(dtype)}, {"m", m}, {"n", n}, {"k", k}, {"flops", flops}});
+  Status OtherCalls() override {
+    const int64_t h = 12, s = 256, d = 64;
+    ZO2_ASSIGN(const Timing a, TimeAttention(DType::kF32, 2, h, s, d, options_.seconds_each));
+    Put("attention_flops", AttentionFlop(2, h, s, d), a);
+    const std::vector<TensorView> wide(2, Dense(DType::kF32, {1, 1024, 1024})), one_wide = {wide[0]};
+    ZO2_ASSIGN(const Timing e, TimeOp(Op::kGelu, {}, one_wide, one_wide, options_.seconds_each));
+    Put("elementwise_ops", 1 << 20, e);
+    ZO2_ASSIGN(const Timing m, TimeOp(Op::kAdd, {}, wide, one_wide, options_.seconds_each));
+    Put("memory_bytes_per_s", 12.0 * (1 << 20), m);
+    const std::vector<TensorView> tiny(2, Dense(DType::kF32, {1, 8}));
+    ZO2_ASSIGN(const Timing o, TimeOp(Op::kAdd, {}, tiny, {tiny[0]}, options_.seconds_each));
+    Put("call_overhead_s", 0, o);
     return Status();
   }
 
   // What the plan's run has measured in its place stays.
-  Status Noise() {
-    Say("noise and the fused update");
+  Status Prepares() override {
     const auto n = static_cast<double>(TimedPrepare::kElements);
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
       TimedPrepare prepare(dtype, *pool_, workers_);
       const std::string name(Name(dtype));
-      Json& rates = json_["prepare_params_per_s"];
+      auto& rates = json_["prepare_params_per_s"];
       if (!rates.contains(name)) {
         const Timing fused = Time(options_.seconds_each, [&] { prepare.Fused(); }, [&] { prepare.ReadBranches(); });
         rates[name] = n / fused.seconds;
@@ -193,118 +92,15 @@ class Profiler {
       }
       if (dtype != DType::kF32) continue;
       // Eight normals per element beside one read and one write.
-      const Timing noise = Time(options_.seconds_each, [&] { prepare.Update(8); });
-      json_["noise_normals_per_s"] = 8 * n / noise.seconds;
-      spread_["noise_normals_per_s"] = noise.spread;
+      Put("noise_normals_per_s", 8 * n, Time(options_.seconds_each, [&] { prepare.Update(8); }));
     }
     return Status();
   }
 
-  // Masters in host memory: updates without branches, and the encoder for the wire.
-  Status Host() {
-    Say("updates and encoders of the host");
-    json_["host_threads"] = options_.threads;
-    TimedPrepare prepare(DType::kF32, *pool_, workers_);
-    const Timing update = Time(options_.seconds_each, [&] { prepare.Update(1); });
-    json_["host_update_params_per_s"] = static_cast<double>(TimedPrepare::kElements) / update.seconds;
-    spread_["host_update_params_per_s"] = update.spread;
-    kernels::EncodeArgs args;
-    args.format = WireFormat::kI8;
-    args.rows = TimedPrepare::kRows;
-    args.cols = args.value_stride = TimedPrepare::kCols;
-    std::vector<std::byte> codes(WireBytes(args.format, args.rows, args.cols) + 64);
-    args.coded = codes.data() + (64 - reinterpret_cast<uintptr_t>(codes.data()) % 64);
-    const Timing encode = Time(options_.seconds_each, [&] {
-      args.values = prepare.master();
-      const int64_t parts = 4 * workers_.threads();
-      workers_.Run(parts, [&](int64_t part) {
-        kernels::EncodeArgs mine = args;
-        mine.row_begin = args.rows * part / parts;
-        mine.row_end = args.rows * (part + 1) / parts;
-        (void)kernels::Encode(mine);
-      });
-      prepare.Skip();
-    });
-    json_["encode_bytes_per_s"] = 4.0 * static_cast<double>(TimedPrepare::kElements) / encode.seconds;
-    spread_["encode_bytes_per_s"] = encode.spread;
-    return Status();
-  }
-
-  // Every distinct call of the plan's programs, parts and all, that its run has not measured.
-  Status PlannedCalls() {
-    for (const Program& program : plan_->programs)
-      for (const Lane& lane : program.lanes)
-        for (const Instruction& i : lane.instructions)
-          if (i.kind == InstrKind::kCall) ZO2_TRY(PlannedCall(i));
-    return Status();
-  }
-
-  // Of the whole table of an embedding, whatever part of it the call has.
-  int64_t RowsOf(const Instruction& call) const {
-    int64_t rows = call.part_end > call.part_begin ? call.part_end : call.operands[1].type.shape[0];
-    for (const Program& program : plan_->programs)
-      for (const Lane& lane : program.lanes)
-        for (const Instruction& i : lane.instructions)
-          if (i.node == call.node) rows = std::max(rows, i.part_end);
-    return rows;
-  }
-
-  Status PlannedCall(const Instruction& i) {
-    const PlanNode& node = plan_->nodes[static_cast<size_t>(i.node)];
-    if (kernel(node.op) == nullptr) return Status();
-    const size_t inputs = node.inputs.size(), outputs = node.outputs.size();
-    if (i.operands.size() < inputs + outputs + 2) return Status();
-    std::vector<TensorView> in, out;
-    for (size_t k = 0; k < inputs + outputs; ++k) {
-      const Operand& o = i.operands[k];
-      TensorView v = o.buffer < 0 ? TensorView() : Dense(o.type.dtype, o.type.shape);
-      if (o.buffer >= 0 && !o.strides.empty()) v.strides = o.strides;
-      (k < inputs ? in : out).push_back(v);
-    }
-    KernelCall call;
-    call.op = node.op;
-    call.attrs = &node.attrs;
-    call.inputs = in;
-    call.outputs = out;
-    call.part_begin = i.part_begin;
-    call.part_end = i.part_end;
-    call.threads = options_.threads;
-    const Operand &state = i.operands[inputs + outputs], &workspace = i.operands[inputs + outputs + 1];
-    call.workspace_bytes = workspace.buffer < 0 ? 0 : workspace.type.bytes();
-    const std::string signature = CallSignature(call);
-    if (calls_.count(signature) > 0) return Status();
-    Say(signature);
-    ZO2_ASSIGN(const std::unique_ptr<OwnCall> own,
-               OwnCall::Create(call, kernel(node.op), state.buffer < 0 ? 0 : state.type.bytes(),
-                               node.op == Op::kEmbedding ? RowsOf(i) : 1, *pool_));
-    calls_[signature] = own->Run(options_.seconds_each, workers_).seconds;
-    return Status();
-  }
-
-  // The plan's own step: every call and prepare between its neighbours, alone and beside copies.
-  Status InPlace() {
-    Say("the plan's step");
-    Schedule plan = *plan_;  // with our threads; outlives the run
-    for (Program& program : plan.programs)
-      for (Lane& lane : program.lanes)
-        if (lane.kind == LaneKind::kCompute) lane.threads = options_.threads;
-    auto opened = PlanRun::Open(plan, device_, kernels_);
-    if (!opened.ok()) {
-      Say("calls one by one, for the plan does not run here: " + opened.status().message());
-      return Status();
-    }
-    PlanRun& run = **opened;
-    const double seconds = 10 * options_.seconds_each;
-    ZO2_ASSIGN(const PlanTiming alone, run.Run(seconds));
-    calls_ = CallsInPlace(plan, run.program(), alone);
-    spread_["calls"] = alone.spread;
-    for (const auto& [dtype, rate] : PrepareRatesInPlace(plan, run.program(), alone)) {
-      json_["prepare_params_per_s"][std::string(Name(dtype))] = rate;
-      spread_["prepare_params_per_s"] = alone.spread;
-    }
+  Status BesideOwnCopies(PlanRun& run, const PlanTiming& alone, double seconds) override {
     uint64_t bytes = 0;
-    for (const Tile& tile : plan.tiles) bytes += tile.bytes;
-    const uint64_t piece = bytes / std::max<size_t>(1, plan.tiles.size());
+    for (const Tile& tile : plan_->tiles) bytes += tile.bytes;
+    const uint64_t piece = bytes / std::max<size_t>(1, plan_->tiles.size());
     ZO2_ASSIGN(std::unique_ptr<CopyLoad> load,
                CopyLoad::Create(device_, piece, static_cast<double>(bytes) / alone.period));
     return BesideCopies(*load, [&]() -> Result<double> {
@@ -314,21 +110,17 @@ class Profiler {
   }
 
   // Where no plan says what there is to compute: products and prepares in turn.
-  Status TypicalWorkBesideCopies() {
+  Status TypicalWorkBesideCopies() override {
     constexpr int64_t kTokens = 128, kOut = 256, kIn = 1024;
     const Attrs attrs;
     const std::vector<TensorView> inputs = {Dense(DType::kF32, {1, kTokens, kIn}), Dense(DType::kF32, {kOut, kIn})};
-    std::vector<TensorView> outputs = {Dense(DType::kF32, {1, kTokens, kOut})};
-    KernelCall call;
-    call.op = Op::kLinear;
-    call.attrs = &attrs;
-    call.inputs = inputs;
-    call.outputs = outputs;
-    call.workspace_bytes = Workspace(Op::kLinear, attrs, inputs);
-    call.threads = options_.threads;
+    const std::vector<TensorView> outputs = {Dense(DType::kF32, {1, kTokens, kOut})};
     if (kernel(Op::kLinear) == nullptr) return Status();
+    const KernelCall call = MakeCall(Op::kLinear, attrs, inputs, outputs);
     ZO2_ASSIGN(Pool operands, Pool::Create(device_, 16ull << 20));
-    ZO2_ASSIGN(const std::unique_ptr<OwnCall> product, OwnCall::Create(call, kernel(Op::kLinear), 0, 1, operands));
+    ZO2_ASSIGN(const std::unique_ptr<OwnCall> product,
+               OwnCall::Create(call, kernel(Op::kLinear), 0, 1, device_, operands));
+    ZO2_TRY(product->Try());
     TimedPrepare prepare(DType::kF32, *pool_, workers_);
     const auto work = [&] {
       prepare.Fused();
@@ -341,35 +133,8 @@ class Profiler {
     return BesideCopies(*load, [&]() -> Result<double> { return Time(options_.seconds_each, work).seconds; });
   }
 
-  // What copies cost the compute lane: `period` measures the seconds of one piece of its work while copies go on.
-  Status BesideCopies(CopyLoad& load, const std::function<Result<double>()>& period) {
-    Say("computing beside copies");
-    std::vector<double> up_tax, down_tax;  // seconds per byte
-    for (int round = 0; round < kRounds; ++round) {
-      ZO2_ASSIGN(const double alone, period());
-      ZO2_TRY(load.Start(true, false));
-      const auto with_up = period();
-      const CopyLoad::Carried up = load.Stop();
-      ZO2_TRY(with_up);
-      ZO2_TRY(load.Start(true, true));
-      const auto with_both = period();
-      const CopyLoad::Carried both = load.Stop();
-      ZO2_TRY(with_both);
-      up_tax.push_back((1 - alone / *with_up) / std::max(1.0, up.up));
-      down_tax.push_back((1 - alone / *with_both - up_tax.back() * both.up) / std::max(1.0, both.down));
-    }
-    const auto share = [&](std::vector<double> tax, const char* figure, double rate) {
-      std::sort(tax.begin(), tax.end());
-      json_[figure] = std::clamp(1 - tax[kRounds / 2] * rate, 0.05, 1.0);
-      spread_[figure] = std::min(1.0, rate * (tax[kRounds - 1] - tax[0]) / 2 / json_[figure].get<double>());
-    };
-    share(up_tax, "compute_share_while_uploading", json_["link_up_bytes_per_s"]);
-    share(down_tax, "compute_share_while_downloading", json_["link_down_bytes_per_s"]);
-    return Status();
-  }
-
-  // Seconds per copy of `bytes` on a queue of this kind, from host to device memory or back. Of small copies the mean of
-  // many: an emulated link gives what one took too long back to the next, so that most seem to take nothing.
+  // Seconds per copy of `bytes` on a queue of this kind, from host to device memory or back. Of small copies the mean
+  // of many: an emulated link gives what one took too long back to the next, so that most seem to take nothing.
   Result<double> TimeCopies(LaneKind kind, std::byte* from, std::byte* to, uint64_t bytes, double seconds,
                             const char* figure = nullptr) {
     ZO2_ASSIGN(std::unique_ptr<Queue> queue, device_.OpenQueue(kind));
@@ -396,11 +161,12 @@ class Profiler {
     return timing.seconds;
   }
 
-  Status Link() {
+  Status Link() override {
     Say("the link");
     const uint64_t bytes = 8 << 20;
+    ZO2_ASSIGN(Pool pool, Pool::Create(device_, kBeyondCaches));
     std::vector<std::byte> host_up(bytes, std::byte{1}), host_down(bytes, std::byte{2});
-    std::byte *device_up = pool_->data(), *device_down = pool_->data() + bytes;
+    std::byte *device_up = pool.data(), *device_down = pool.data() + bytes;
     const double each = 3 * options_.seconds_each;
     ZO2_ASSIGN(const double small, TimeCopies(LaneKind::kH2D, host_up.data(), device_up, 64, options_.seconds_each));
     ZO2_ASSIGN(const double up, TimeCopies(LaneKind::kH2D, host_up.data(), device_up, bytes, each,
@@ -421,23 +187,7 @@ class Profiler {
     return Status();
   }
 
-  Status Disk() {
-    Say("the disk");
-    ZO2_ASSIGN(const DiskTiming disk, TimeDisk(options_.disk_folder));
-    json_["disk_write_bytes_per_s"] = disk.write_bytes_per_s;
-    json_["disk_read_bytes_per_s"] = disk.read_bytes_per_s;
-    json_["disk_latency_s"] = disk.latency;
-    return Status();
-  }
-
-  Device& device_;
-  const KernelTable& kernels_;
-  const Schedule* plan_;
-  const ProfileOptions& options_;
-  WorkerPool workers_;
   Pool* pool_ = nullptr;
-  Json json_;
-  std::map<std::string, double> calls_, spread_;
 };
 
 }  // namespace
@@ -462,7 +212,11 @@ std::string CallSignature(const KernelCall& call) {
 
 Result<std::string> ProfileMachine(Device& device, const KernelTable& kernels, const Schedule* plan,
                                    const ProfileOptions& options) {
-  return Profiler(device, kernels, plan, options).Run();
+  ZO2_ASSIGN(const std::unique_ptr<Queue> compute, device.OpenQueue(LaneKind::kCompute));
+  const KernelTable& own = device.kernels() != nullptr ? *device.kernels() : kernels;
+  if (AsyncQueue* queue = compute->async(); queue != nullptr)
+    return ProfileAsync(device, *queue, own, plan, options);
+  return SyncProfiler(device, own, plan, options).Run();
 }
 
 }  // namespace zo2

@@ -1,4 +1,5 @@
-// Measures the machine for the planner: zo2-run profile.
+// Measures the machine for the planner: zo2-run profile. This page is about devices whose calls have done their work
+// when they return; of those with asynchronous queues profile_async.h says what is different.
 //
 // The result is a machine file, one JSON object; planner/machine.h explains its keys. With a plan, its train step is run
 // (plan_run.h): `calls` has the seconds of every kernel call and prepare that occurs in it, by signature, each measured
@@ -21,7 +22,7 @@ namespace zo2 {
 
 struct ProfileOptions {
   std::string name = "measured";   // of the machine
-  int threads = 2;                 // of the compute lane
+  int threads = 2;                 // of the compute lane; a device with asynchronous queues does not ask
   double seconds_each = 0.15;      // about how long each figure is measured
   std::string link;                // the --emulate-link text, for the file's source notes
   std::string disk_folder = ".";   // where disk rates are measured; empty = not measured

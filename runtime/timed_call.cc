@@ -35,6 +35,10 @@ Timing Time(double seconds, const std::function<void()>& f, const std::function<
     f();
     times.push_back(Clock() - begin);
   }
+  return Summary(std::move(times));
+}
+
+Timing Summary(std::vector<double> times) {
   std::sort(times.begin(), times.end());
   const auto at = [&](double q) {
     return times[static_cast<size_t>(q * static_cast<double>(times.size() - 1) + 0.5)];
@@ -42,9 +46,9 @@ Timing Time(double seconds, const std::function<void()>& f, const std::function<
   return {at(0.5), (at(0.9) - at(0.1)) / 2 / std::max(1e-12, at(0.5))};
 }
 
-Result<Pool> Pool::Create(Device& device, uint64_t bytes) {
+Result<Pool> Pool::Create(Device& device, uint64_t bytes, Tier tier) {
   Pool pool;
-  ZO2_ASSIGN(pool.memory_, device.Allocate(Tier::kDevice, bytes));
+  ZO2_ASSIGN(pool.memory_, device.Allocate(tier, bytes));
   return pool;
 }
 
@@ -68,6 +72,19 @@ void Fill(const TensorView& view) {
   if (!IsFloat(view.dtype)) std::memset(to, 0, ViewBytes(view));
 }
 
+Status FillOnDevice(Device& device, const TensorView& view) {
+  const uint64_t bytes = ViewBytes(view);
+  const auto size = static_cast<uint64_t>(SizeOf(view.dtype));
+  const uint64_t piece = std::min<uint64_t>(bytes / size, 1 << 20);  // elements, the same again and again
+  std::vector<std::byte> values(piece * size);
+  if (values.empty()) return Status();
+  Fill({values.data(), view.dtype, {static_cast<int64_t>(piece)}, {1}});
+  std::byte* const to = static_cast<std::byte*>(view.data);
+  for (uint64_t at = 0; at < bytes; at += values.size())
+    ZO2_TRY(device.Write(to + at, values.data(), std::min<uint64_t>(values.size(), bytes - at)));
+  return Status();
+}
+
 TensorView Dense(DType dtype, Shape shape) {
   TensorView view;
   view.dtype = dtype;
@@ -89,16 +106,22 @@ void Touch(WorkerPool& workers, std::byte* data, uint64_t bytes) {
   });
 }
 
-Result<std::unique_ptr<OwnCall>> OwnCall::Create(const KernelCall& call, const Kernel kernel,
-                                                 int64_t state_bytes, int64_t rows, Pool& pool) {
+uint64_t OwnCall::Bytes(const KernelCall& call, int64_t state_bytes) {
+  uint64_t bytes =
+      Aligned(static_cast<uint64_t>(state_bytes)) + Aligned(static_cast<uint64_t>(call.workspace_bytes));
+  for (const std::span<const TensorView> views : {call.inputs, call.outputs})
+    for (const TensorView& v : views) bytes += v.data == nullptr ? 0 : Aligned(ViewBytes(v));
+  return bytes;
+}
+
+Result<std::unique_ptr<OwnCall>> OwnCall::Create(const KernelCall& call, const Kernel kernel, int64_t state_bytes,
+                                                 int64_t rows, Device& device, Pool& pool) {
   auto own = std::make_unique<OwnCall>();
   own->kernel_ = kernel;
   own->data_ = pool.data();
   own->views_.assign(call.inputs.begin(), call.inputs.end());
   own->views_.insert(own->views_.end(), call.outputs.begin(), call.outputs.end());
-  uint64_t bytes =
-      Aligned(static_cast<uint64_t>(state_bytes)) + Aligned(static_cast<uint64_t>(call.workspace_bytes));
-  for (const TensorView& v : own->views_) bytes += v.data == nullptr ? 0 : Aligned(ViewBytes(v));
+  const uint64_t bytes = Bytes(call, state_bytes);
   if (bytes == 0 || bytes > pool.bytes())
     return Error(Code::kDevice, "a call of ", Name(call.op), " needs ", PrintBytes(bytes),
                  ", more than is set aside");
@@ -107,11 +130,14 @@ Result<std::unique_ptr<OwnCall>> OwnCall::Create(const KernelCall& call, const K
   for (TensorView& v : own->views_) {
     if (v.data == nullptr) continue;
     v.data = take(ViewBytes(v));
-    Fill(v);
+    ZO2_TRY(FillOnDevice(device, v));
   }
-  if (call.op == Op::kEmbedding && own->views_[0].dtype == DType::kI64)
-    for (int64_t i = 0, n = NumElements(own->views_[0].shape); i < n; ++i)
-      static_cast<int64_t*>(own->views_[0].data)[i] = i * rows / n;
+  if (call.op == Op::kEmbedding && own->views_[0].dtype == DType::kI64) {
+    std::vector<int64_t> ids(static_cast<size_t>(NumElements(own->views_[0].shape)));
+    const auto n = static_cast<int64_t>(ids.size());
+    for (int64_t i = 0; i < n; ++i) ids[static_cast<size_t>(i)] = i * rows / n;
+    ZO2_TRY(device.Write(own->views_[0].data, ids.data(), ids.size() * sizeof(int64_t)));
+  }
   own->bytes_ = static_cast<uint64_t>(at - own->data_);
   own->call_ = call;
   own->call_.inputs = std::span<const TensorView>(own->views_).first(call.inputs.size());
@@ -121,7 +147,6 @@ Result<std::unique_ptr<OwnCall>> OwnCall::Create(const KernelCall& call, const K
   own->call_.state = state_bytes > 0 ? take(static_cast<uint64_t>(state_bytes)) : nullptr;
   own->call_.workspace =
       call.workspace_bytes > 0 ? take(static_cast<uint64_t>(call.workspace_bytes)) : nullptr;
-  ZO2_TRY(kernel(own->call_));
   return own;
 }
 

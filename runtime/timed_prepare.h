@@ -12,6 +12,24 @@
 
 namespace zo2 {
 
+// One weight in one tile of rows x cols values, and what a prepare of it with a pending update and two branches is
+// told: all but addresses.
+struct PrepareCase {
+  PrepareCase(DType dtype, int64_t rows, int64_t cols);
+  PrepareCase(const PrepareCase&) = delete;
+  PrepareCase& operator=(const PrepareCase&) = delete;
+
+  uint64_t bytes;  // of the tile
+  Schedule schedule;
+  Program train;
+  Tile tile;
+  RunParameters parameters;
+  const Branch* branches[2];
+  alignas(8) std::byte record[StepRecordBytes(1)] = {};  // of every step: the ring has one copy
+  // Has no addresses: source, master_out, outputs, records.
+  PrepareJob job;
+};
+
 class TimedPrepare {
  public:
   static constexpr int64_t kRows = 256, kCols = 1024, kElements = kRows * kCols;
@@ -29,24 +47,18 @@ class TimedPrepare {
   // Both branches of the tile before are read by all threads.
   void ReadBranches();
   // The master of the next tile.
-  const std::byte* master() const { return masters_ + next_ % copies_ * static_cast<int64_t>(bytes_); }
+  const std::byte* master() const { return masters_ + next_ % copies_ * static_cast<int64_t>(case_.bytes); }
 
  private:
   void Run();
 
   WorkerPool& workers_;
+  PrepareCase case_;
   std::byte* const data_;
-  uint64_t bytes_;  // of a tile
-  std::byte* masters_;
-  int64_t copies_, next_ = 0;
-  Schedule schedule_;
-  Program train_;
-  Tile tile_;
-  RunParameters parameters_;
-  const Branch* branches_[2];
+  std::byte* const masters_;
+  const int64_t copies_;
+  int64_t next_ = 0;
   std::byte* outputs_[2];
-  alignas(8) std::byte record_[StepRecordBytes(1)] = {};  // of every step: the ring has one copy
-  PrepareJob job_;
 };
 
 }  // namespace zo2

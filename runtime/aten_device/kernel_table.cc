@@ -13,7 +13,8 @@ namespace {
 KernelTable MakeTable() {
   KernelTable table;
   // Another number whenever a kernel's bits change.
-  table.library = kCuda ? "device kernels 1, ATen " TORCH_VERSION " cuda" : "device kernels 1, ATen " TORCH_VERSION " cpu";
+  table.library =
+      kCuda ? "device kernels 1, ATen " TORCH_VERSION " cuda" : "device kernels 1, ATen " TORCH_VERSION " cpu";
   const auto set = [&](Kernel kernel, std::initializer_list<Op> ops) {
     for (const Op op : ops) table.call[static_cast<size_t>(op)] = kernel;
   };

@@ -63,10 +63,11 @@ Status Pad(const KernelCall& call) {
   const auto rank = static_cast<size_t>(from.dim());
   for (size_t i = 0; i < rank; ++i) {
     const int64_t before = pads[i], after = pads[i + rank];
-    const int64_t kept = from.size(static_cast<int64_t>(i)) + std::min<int64_t>(0, before) + std::min<int64_t>(0, after);
+    const auto axis = static_cast<int64_t>(i);
+    const int64_t kept = from.size(axis) + std::min<int64_t>(0, before) + std::min<int64_t>(0, after);
     if (kept <= 0) return Status();
-    from = from.narrow(static_cast<int64_t>(i), std::max<int64_t>(0, -before), kept);
-    to = to.narrow(static_cast<int64_t>(i), std::max<int64_t>(0, before), kept);
+    from = from.narrow(axis, std::max<int64_t>(0, -before), kept);
+    to = to.narrow(axis, std::max<int64_t>(0, before), kept);
   }
   to.copy_(from);
   return Status();

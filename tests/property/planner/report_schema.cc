@@ -31,6 +31,7 @@ const std::map<std::string, std::vector<std::pair<std::string, char>>>& Fields()
       {"memory", {{"device", 'o'}, {"host", 'o'}}},
       {"time",
        {{"period", 'n'},
+        {"settled", 'b'},
         {"first_step", 'n'},
         {"compute", 'n'},
         {"prepare", 'n'},
