@@ -184,8 +184,8 @@ AttentionCut CutAttention(const TensorType& q, const TensorType& k, const Tensor
     if (c.group > 1) bytes.Add({b, heads, c.keys, c.padded, e}).Add({b, heads, c.keys, c.padded, e});
     if (gathers) bytes.Add({b, heads, c.queries, c.padded, 4});
     if (e == 2) {
-      // Flash attention cuts keys where there are few blocks of 64 queries, for no more than some 640 blocks in all, and
-      // gathers each cut's result in f32.
+      // Flash attention cuts keys where there are few blocks of 64 queries, for no more than some 640 blocks in all,
+      // and gathers each cut's result in f32.
       const int64_t blocks = Mul({b, heads, (c.queries + 63) / 64});
       const int64_t cut = std::min<int64_t>(Mul({blocks, (c.keys + 63) / 64}), std::max<int64_t>(640, blocks));
       if (!c.masks && cut > blocks) bytes.Add({cut, 64, c.padded + 1, 4});
@@ -234,7 +234,8 @@ int64_t internal::DeviceWorkspaceBytes(Op op, Types in, const Attrs& attrs, int6
       if (second == nullptr) return 0;
       const device::NormCut cut = device::CutNorm(op, x, *second, Optional(in, 2));
       bytes.Add({cut.rows, cut.row_bytes}).Add({cut.rows, 8}).Add({cut.rows, 8}).Small(4);
-      if (cut.mixed || SizeOf(second->dtype) != cut.wide) bytes.Add({second->elements(), cut.wide}).Add({second->elements(), cut.wide});
+      if (cut.mixed || SizeOf(second->dtype) != cut.wide)  // scale and bias
+        bytes.Add({second->elements(), cut.wide}).Add({second->elements(), cut.wide});
       return bytes.Add({device::ReductionBytes(n)}).total();
     }
     case Op::kAttention:

@@ -264,8 +264,8 @@ class Trial {
     workspace_intact_ = workspace_intact_ && workspace.intact();
     if (FlavourUnderTest() == KernelFlavour::kDevice) {
       const EscapedAllocations escaped = GetEscapedAllocations();
-      EXPECT_EQ(escaped.bytes, 0u) << Name(op_) << ": " << escaped.calls << " allocations beside a workspace of " << work
-                                   << " bytes, the largest of " << escaped.largest;
+      EXPECT_EQ(escaped.bytes, 0u) << Name(op_) << ": " << escaped.calls << " allocations beside a workspace of "
+                                   << work << " bytes, the largest of " << escaped.largest;
     }
     return status;
   }
