@@ -1,4 +1,4 @@
-// The half of the interpreter with sums of products: f32 in, f32 out, sums in binary64.
+// The half of the interpreter with sums of products: f32 or f64 in, the same out, sums in binary64.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,7 +14,8 @@ int64_t Axis(const Attrs& attrs, size_t rank, int64_t fallback) {
 }
 
 // c[m,n] = a[m,k] b[k,n]; b is read as b[n,k] when transposed.
-void Gemm(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n, bool transposed) {
+template <typename T>
+void Gemm(const T* a, const T* b, T* c, int64_t m, int64_t k, int64_t n, bool transposed) {
   std::vector<double> row(static_cast<size_t>(n));
   for (int64_t i = 0; i < m; ++i) {
     std::fill(row.begin(), row.end(), 0.0);
@@ -30,19 +31,21 @@ void Gemm(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_
         for (int64_t j = 0; j < n; ++j) row[static_cast<size_t>(j)] += v * b[p * n + j];
       }
     }
-    for (int64_t j = 0; j < n; ++j) c[i * n + j] = static_cast<float>(row[static_cast<size_t>(j)]);
+    for (int64_t j = 0; j < n; ++j) c[i * n + j] = static_cast<T>(row[static_cast<size_t>(j)]);
   }
 }
 
+template <typename T>
 void Linear(const Attrs& attrs, Inputs in, Output& out) {
   const HostTensor &x = *in[0], &w = *in[1];
   const bool transposed = AttrInt(attrs, "trans_w", 1) != 0;
   const int64_t k = x.type.shape.back(), n = out.type.shape.back(), m = k == 0 ? 0 : x.type.elements() / k;
-  Gemm(x.as<float>(), w.as<float>(), out.as<float>(), m, k, n, transposed);
+  Gemm<T>(x.as<T>(), w.as<T>(), out.as<T>(), m, k, n, transposed);
   if (in.size() > 2 && in[2] != nullptr)
-    for (int64_t i = 0; i < m * n; ++i) out.as<float>()[i] += in[2]->as<float>()[i % n];
+    for (int64_t i = 0; i < m * n; ++i) out.as<T>()[i] += in[2]->as<T>()[i % n];
 }
 
+template <typename T>
 void MatMul(Inputs in, Output& out) {
   // numpy: a 1-d operand gets an axis of size 1 that the result loses.
   Shape a = in[0]->type.shape, b = in[1]->type.shape, o = out.type.shape;
@@ -53,16 +56,17 @@ void MatMul(Inputs in, Output& out) {
   batch.push_back(1), ab.push_back(1), bb.push_back(1);
   auto sa = BroadcastStrides(ab, batch), sb = BroadcastStrides(bb, batch);
   ForEachRow(batch, {sa, sb}, [&](int64_t at, const std::vector<int64_t>& off) {
-    Gemm(in[0]->as<float>() + off[0] * m * k, in[1]->as<float>() + off[1] * k * n,
-         out.as<float>() + at * m * n, m, k, n, false);
+    Gemm<T>(in[0]->as<T>() + off[0] * m * k, in[1]->as<T>() + off[1] * k * n,
+         out.as<T>() + at * m * n, m, k, n, false);
   });
 }
 
+template <typename T>
 void Norm(Op op, const Attrs& attrs, Inputs in, Output& out) {
   const int64_t d = in[0]->type.shape.back(), rows = d == 0 ? 0 : in[0]->type.elements() / d;
   const double eps = AttrDouble(attrs, "eps", 1e-5);
-  const float *x = in[0]->as<float>(), *scale = in[1]->as<float>();
-  const float* bias = in.size() > 2 && in[2] != nullptr ? in[2]->as<float>() : nullptr;
+  const T *x = in[0]->as<T>(), *scale = in[1]->as<T>();
+  const T* bias = in.size() > 2 && in[2] != nullptr ? in[2]->as<T>() : nullptr;
   for (int64_t r = 0; r < rows; ++r, x += d) {
     double mean = 0, square = 0;
     if (op == Op::kLayerNorm)
@@ -70,11 +74,12 @@ void Norm(Op op, const Attrs& attrs, Inputs in, Output& out) {
     for (int64_t i = 0; i < d; ++i) square += (x[i] - mean) * (x[i] - mean) / static_cast<double>(d);
     const double factor = 1 / std::sqrt(square + eps);
     for (int64_t i = 0; i < d; ++i)
-      out.as<float>()[r * d + i] =
-          static_cast<float>((x[i] - mean) * factor * scale[i] + (bias != nullptr ? bias[i] : 0.0f));
+      out.as<T>()[r * d + i] =
+          static_cast<T>((x[i] - mean) * factor * scale[i] + (bias != nullptr ? bias[i] : T(0)));
   }
 }
 
+template <typename T>
 void Softmax(Op op, const Attrs& attrs, const HostTensor& x, Output& out) {
   const auto axis = static_cast<size_t>(Axis(attrs, x.type.shape.size(), -1));
   int64_t outer = 1, inner = 1;
@@ -83,24 +88,25 @@ void Softmax(Op op, const Attrs& attrs, const HostTensor& x, Output& out) {
   for (size_t i = axis + 1; i < x.type.shape.size(); ++i) inner *= x.type.shape[i];
   for (int64_t o = 0; o < outer; ++o)
     for (int64_t i = 0; i < inner; ++i) {
-      const float* from = x.as<float>() + o * size * inner + i;
-      float* to = out.as<float>() + o * size * inner + i;
-      float max = -std::numeric_limits<float>::infinity();
+      const T* from = x.as<T>() + o * size * inner + i;
+      T* to = out.as<T>() + o * size * inner + i;
+      T max = -std::numeric_limits<T>::infinity();
       double sum = 0;
       for (int64_t k = 0; k < size; ++k) max = std::max(max, from[k * inner]);
       for (int64_t k = 0; k < size; ++k) sum += std::exp(static_cast<double>(from[k * inner]) - max);
       for (int64_t k = 0; k < size; ++k) {
         const double shifted = static_cast<double>(from[k * inner]) - max;
         to[k * inner] =
-            static_cast<float>(op == Op::kSoftmax ? std::exp(shifted) / sum : shifted - std::log(sum));
+            static_cast<T>(op == Op::kSoftmax ? std::exp(shifted) / sum : shifted - std::log(sum));
       }
     }
 }
 
+template <typename T>
 void Activation(Op op, const Attrs& attrs, const HostTensor& x, Output& out) {
   const bool tanh = AttrInt(attrs, "tanh", 0) != 0;
   for (int64_t i = 0, n = x.type.elements(); i < n; ++i) {
-    const double v = x.as<float>()[i];
+    const double v = x.as<T>()[i];
     double y;
     if (op == Op::kSilu)
       y = v / (1 + std::exp(-v));
@@ -108,10 +114,11 @@ void Activation(Op op, const Attrs& attrs, const HostTensor& x, Output& out) {
       y = 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
     else
       y = 0.5 * v * (1 + std::erf(v / std::sqrt(2.0)));
-    out.as<float>()[i] = static_cast<float>(y);
+    out.as<T>()[i] = static_cast<T>(y);
   }
 }
 
+template <typename T>
 void Rotary(const Attrs& attrs, Inputs in, Output& out) {
   const Shape& shape = in[0]->type.shape;
   const bool interleaved = AttrInt(attrs, "interleaved", 0) != 0;
@@ -119,16 +126,17 @@ void Rotary(const Attrs& attrs, Inputs in, Output& out) {
        ss = BroadcastStrides(in[2]->type.shape, shape);
   const int64_t d = shape.back(), half = d / 2;
   ForEachRow(shape, {sx, sc, ss}, [&](int64_t at, const std::vector<int64_t>& o) {
-    const float* x = in[0]->as<float>() + o[0];
+    const T* x = in[0]->as<T>() + o[0];
     for (int64_t i = 0; i < d; ++i) {
-      const float rotated =
+      const T rotated =
           interleaved ? (i % 2 == 0 ? -x[i + 1] : x[i - 1]) : (i < half ? -x[i + half] : x[i - half]);
-      out.as<float>()[at + i] = x[i] * in[1]->as<float>()[o[1] + i * sc.back()] +
-                                rotated * in[2]->as<float>()[o[2] + i * ss.back()];
+      out.as<T>()[at + i] = x[i] * in[1]->as<T>()[o[1] + i * sc.back()] +
+                                rotated * in[2]->as<T>()[o[2] + i * ss.back()];
     }
   });
 }
 
+template <typename T>
 void Attention(const Attrs& attrs, Inputs in, Output& out) {
   auto layout = attrs.find("layout");
   const bool bshd = layout != attrs.end() && std::get<std::string>(layout->second) == "bshd";
@@ -149,10 +157,10 @@ void Attention(const Attrs& attrs, Inputs in, Output& out) {
     for (int64_t h = 0; h < heads; ++h)
       for (int64_t i = 0; i < sq; ++i) {
         const int64_t kh = h / (heads / kv_heads);
-        const float* q = in[0]->as<float>() + b * q_st[0] + h * q_st[h_axis] + i * q_st[s_axis];
+        const T* q = in[0]->as<T>() + b * q_st[0] + h * q_st[h_axis] + i * q_st[s_axis];
         double max = minus_infinity;
         for (int64_t j = 0; j < skv; ++j) {
-          const float* k = in[1]->as<float>() + b * k_st[0] + kh * k_st[h_axis] + j * k_st[s_axis];
+          const T* k = in[1]->as<T>() + b * k_st[0] + kh * k_st[h_axis] + j * k_st[s_axis];
           double s = 0;
           for (int64_t p = 0; p < d; ++p) s += static_cast<double>(q[p]) * k[p];
           s *= scale;
@@ -161,7 +169,7 @@ void Attention(const Attrs& attrs, Inputs in, Output& out) {
             if (mask->type.dtype == DType::kBool)
               s = mask->as<uint8_t>()[at] ? s : minus_infinity;
             else
-              s += mask->as<float>()[at];
+              s += mask->as<T>()[at];
           }
           if (causal && j > i) s = minus_infinity;
           score[static_cast<size_t>(j)] = s;
@@ -172,12 +180,12 @@ void Attention(const Attrs& attrs, Inputs in, Output& out) {
         std::fill(sum_v.begin(), sum_v.end(), 0.0);
         const bool zero = zero_rows && max == minus_infinity;
         for (int64_t j = 0; !zero && j < skv; ++j) {
-          const float* v = in[2]->as<float>() + b * v_st[0] + kh * v_st[h_axis] + j * v_st[s_axis];
+          const T* v = in[2]->as<T>() + b * v_st[0] + kh * v_st[h_axis] + j * v_st[s_axis];
           for (int64_t p = 0; p < dv; ++p)
             sum_v[static_cast<size_t>(p)] += score[static_cast<size_t>(j)] / sum * v[p];
         }
-        float* o = out.as<float>() + b * o_st[0] + h * o_st[h_axis] + i * o_st[s_axis];
-        for (int64_t p = 0; p < dv; ++p) o[p] = static_cast<float>(sum_v[static_cast<size_t>(p)]);
+        T* o = out.as<T>() + b * o_st[0] + h * o_st[h_axis] + i * o_st[s_axis];
+        for (int64_t p = 0; p < dv; ++p) o[p] = static_cast<T>(sum_v[static_cast<size_t>(p)]);
       }
 }
 
@@ -207,42 +215,45 @@ bool IsModelOp(Op op) {
   }
 }
 
-Result<std::vector<HostTensor>> EvaluateModelOp(Op op, const Attrs& attrs, Inputs in,
-                                                std::span<const TensorType> types) {
-  if (types.size() != 1) return Internal(Name(op), " is not evaluated on the host");
-  for (size_t i = 0; i < in.size(); ++i) {
-    const bool other = (op == Op::kEmbedding && i == 0) || (op == Op::kAttention && i == 3);
-    if (in[i] != nullptr && !other && in[i]->type.dtype != DType::kF32)
-      return Internal(Name(op), " on ", Name(in[i]->type.dtype), " is not evaluated on the host");
-  }
-  Output out(types[0]);
+namespace {
+
+// What is not wide yet as f64.
+HostTensor Widen(const HostTensor& x) {
+  if (x.type.dtype != DType::kF32) return x;
+  Output out({DType::kF64, x.type.shape});
+  for (int64_t i = 0, n = x.type.elements(); i < n; ++i) out.as<double>()[i] = static_cast<double>(x.as<float>()[i]);
+  return std::move(out).Done();
+}
+
+template <typename T>
+Status Run(Op op, const Attrs& attrs, Inputs in, Output& out) {
   switch (op) {
     case Op::kLinear:
-      Linear(attrs, in, out);
+      Linear<T>(attrs, in, out);
       break;
     case Op::kMatMul:
-      MatMul(in, out);
+      MatMul<T>(in, out);
       break;
     case Op::kLayerNorm:
     case Op::kRmsNorm:
-      Norm(op, attrs, in, out);
+      Norm<T>(op, attrs, in, out);
       break;
     case Op::kSoftmax:
     case Op::kLogSoftmax:
-      Softmax(op, attrs, *in[0], out);
+      Softmax<T>(op, attrs, *in[0], out);
       break;
     case Op::kGelu:
     case Op::kSilu:
-      Activation(op, attrs, *in[0], out);
+      Activation<T>(op, attrs, *in[0], out);
       break;
     case Op::kRotary:
-      Rotary(attrs, in, out);
+      Rotary<T>(attrs, in, out);
       break;
     case Op::kAttention:
-      Attention(attrs, in, out);
+      Attention<T>(attrs, in, out);
       break;
     case Op::kEmbedding: {
-      const int64_t rows = in[1]->type.shape[0], bytes = in[1]->type.shape[1] * 4;
+      const int64_t rows = in[1]->type.shape[0], bytes = in[1]->type.shape[1] * static_cast<int64_t>(sizeof(T));
       for (int64_t i = 0, n = in[0]->type.elements(); i < n; ++i) {
         const int64_t id = in[0]->as<int64_t>()[i];
         if (id < 0 || id >= rows) return Invalid("embedding reads row ", id, " of ", rows);
@@ -253,6 +264,34 @@ Result<std::vector<HostTensor>> EvaluateModelOp(Op op, const Attrs& attrs, Input
     }
     default:
       return Internal(Name(op), " is not evaluated on the host");
+  }
+  return Status();
+}
+
+}  // namespace
+
+Result<std::vector<HostTensor>> EvaluateModelOp(Op op, const Attrs& attrs, Inputs in,
+                                                std::span<const TensorType> types) {
+  if (types.size() != 1) return Internal(Name(op), " is not evaluated on the host");
+  bool wide = false;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const bool other = (op == Op::kEmbedding && i == 0) || (op == Op::kAttention && i == 3);
+    if (in[i] == nullptr || other) continue;
+    wide = wide || in[i]->type.dtype == DType::kF64;
+    if (in[i]->type.dtype != DType::kF32 && in[i]->type.dtype != DType::kF64)
+      return Internal(Name(op), " on ", Name(in[i]->type.dtype), " is not evaluated on the host");
+  }
+  if (types[0].dtype != (wide ? DType::kF64 : DType::kF32))
+    return Internal(Name(op), " to ", Name(types[0].dtype), " is not evaluated on the host");
+  Output out(types[0]);
+  if (wide) {
+    std::vector<HostTensor> wider;
+    for (const HostTensor* x : in) wider.push_back(x == nullptr ? HostTensor{} : Widen(*x));
+    std::vector<const HostTensor*> operands;
+    for (size_t i = 0; i < in.size(); ++i) operands.push_back(in[i] == nullptr ? nullptr : &wider[i]);
+    ZO2_TRY(Run<double>(op, attrs, operands, out));
+  } else {
+    ZO2_TRY(Run<float>(op, attrs, in, out));
   }
   std::vector<HostTensor> result;
   result.push_back(std::move(out).Done());

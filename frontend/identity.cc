@@ -9,7 +9,7 @@
 namespace zo2 {
 namespace {
 
-enum class Role { kMatrix, kTable, kScale, kBias, kAdd, kMul, kOther };
+enum class Role { kMatrix, kTable, kScale, kBias, kAdd, kMul, kStatic, kOther };
 
 constexpr size_t kLongestChain = 16;
 
@@ -96,6 +96,10 @@ Role RoleOf(const onnx::NodeProto& node, int operand, size_t rank) {
   if (op == "Gemm") return operand == 1 && rank == 2 ? Role::kMatrix : operand == 2 ? Role::kBias : Role::kOther;
   if (op == "Gather")
     return operand == 0 && rank == 2 && IntAttribute(node, "axis", 0) == 0 ? Role::kTable : Role::kOther;
+  // What a static compiler reads, and statistics, whatever they are called.
+  if (operand > 0 && (op == "Resize" || op == "Upsample" || op == "Pad" || op == "Clip" || op == "OneHot" || op == "Dropout"))
+    return Role::kStatic;
+  if (op == "Range" || (op == "BatchNormalization" && operand > 2)) return Role::kStatic;
   if (op == "LayerNormalization" || op == "RMSNormalization" || op == "GroupNormalization" ||
       op == "InstanceNormalization" || op == "BatchNormalization")
     return operand == 1 ? Role::kScale : operand == 2 ? Role::kBias : Role::kOther;
@@ -219,6 +223,8 @@ class Identifier {
           break;
         case Role::kTable:
           if (!anonymous || use.scope.module_class.find("Embedding") != std::string::npos) return true;
+          break;
+        case Role::kStatic:
           break;
         default:
           // Elsewhere only the name tells: PyTorch's parameters have dotted or telling names.

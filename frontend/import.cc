@@ -22,21 +22,27 @@ std::string Describe(const onnx::NodeProto& node, int64_t version) {
          ", version " + std::to_string(version) + ")";
 }
 
-// Every node that nobody supports, in one error.
-Result<void> CheckSupported(const OnnxFile& file) {
-  std::map<std::string, int64_t> versions;
-  for (const auto& set : file.model().opset_import()) versions[set.domain()] = set.version();
-  std::string list;
-  int count = 0;
-  for (const auto& node : file.graph().node()) {
-    if (FindLowering(node.domain(), node.op_type()) != nullptr) continue;
-    auto it = versions.find(node.domain());
-    const int64_t version = it != versions.end() ? it->second : node.domain().empty() ? file.opset() : 0;
-    list += (count++ > 0 ? "; " : "") + Describe(node, version);
+// Every node that nobody supports, those in bodies of If, Loop and Scan too.
+void ListUnsupported(const OnnxFile& file, const onnx::GraphProto& graph, std::vector<std::string>* list) {
+  for (const auto& node : graph.node()) {
+    if (FindLowering(node.domain(), node.op_type()) == nullptr) {
+      int64_t version = node.domain().empty() ? file.opset() : 0;
+      for (const auto& set : file.model().opset_import())
+        if (set.domain() == node.domain()) version = set.version();
+      list->push_back(Describe(node, version));
+    }
+    for (const auto& attribute : node.attribute())
+      if (attribute.has_g()) ListUnsupported(file, attribute.g(), list);
   }
-  if (count == 0) return {};
-  return Invalid(file.path(), " has ", count, count == 1 ? " node" : " nodes",
-                 " that zo2 does not support: ", list);
+}
+
+// Whether nobody supports the node or one in its bodies.
+bool IsMissing(const onnx::NodeProto& node) {
+  if (FindLowering(node.domain(), node.op_type()) == nullptr) return true;
+  return std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& attribute) {
+    const auto& nodes = attribute.g().node();
+    return std::any_of(nodes.begin(), nodes.end(), IsMissing);
+  });
 }
 
 // ONNX's own checker on everything but the tensors' data, which OnnxFile has checked.
@@ -82,17 +88,40 @@ class Importer {
 
   Result<Graph> Run() {
     graph_.name = file_.graph().name();
-    ZO2_TRY(CheckSupported(file_));
-    ZO2_TRY(RunChecker(file_));
+    ListUnsupported(file_, file_.graph(), &problems_);
+    missing_ = problems_.size();
+    if (missing_ > 0) {
+      // Ops of no registry fail the checker, and sizes that are missing are the lesser trouble.
+      if (!RunChecker(file_).ok()) return Problems();
+    } else {
+      ZO2_TRY(RunChecker(file_));
+    }
     ZO2_ASSIGN(identity_, Identify(file_));
     if (!options_.weights.empty())
       ZO2_TRY(ApplyOverrides(options_.weights, &identity_.weights, &identity_.notes));
     graph_.weights = identity_.weights;
     graph_.notes = identity_.notes;
-    ZO2_TRY(AddInputs());
+    for (const auto& [place, operand] : identity_.operands)
+      if (operand.chain.empty()) roots_[operand.root] = {operand.weight, operand.transposed};
+    if (auto added = AddInputs(); !added.ok()) return problems_.empty() ? added.status() : Problems();
     lowering_.opset = file_.opset();
-    for (int i = 0; i < file_.graph().node_size(); ++i)
-      if (identity_.views.count(i) == 0) ZO2_TRY(LowerNode(i));
+    lowering_.body = [this](const onnx::GraphProto& body, const std::vector<ValueId>& inputs) {
+      return LowerBody(body, inputs);
+    };
+    for (int i = 0; i < file_.graph().node_size(); ++i) {
+      const auto& node = file_.graph().node(i);
+      if (identity_.views.count(i) > 0) continue;
+      if (IsMissing(node) || IsUnknown(node)) {
+        for (const std::string& output : node.output()) scopes_[0][output] = kUnknown;
+        continue;
+      }
+      if (auto lowered = LowerNode(node, i); !lowered.ok()) {
+        if (lowered.status().code() != Code::kInvalid) return lowered.status();
+        problems_.push_back(lowered.status().message());
+        for (const std::string& output : node.output()) scopes_[0][output] = kUnknown;
+      }
+    }
+    if (!problems_.empty()) return Problems();
     ZO2_TRY(AddOutputs());
     NoteNarrowFloats();
     ZO2_TRY(RemoveDeadCode(graph_));
@@ -103,6 +132,26 @@ class Importer {
   }
 
  private:
+  // What stands for the results of a node that could not be lowered.
+  static constexpr ValueId kUnknown = -2;
+
+  // All that keeps the model from being imported.
+  Status Problems() const {
+    if (problems_.size() == 1 && missing_ == 0) return Invalid(file_.path(), ": ", problems_[0]);
+    std::string list;
+    for (const std::string& problem : problems_) list += (list.empty() ? "" : "; ") + problem;
+    return Invalid(file_.path(), " has ", problems_.size(), problems_.size() == 1 ? " node" : " nodes",
+                   " that zo2 does not support: ", list);
+  }
+
+  // Whether an operand of the node is a result of one that could not be lowered.
+  bool IsUnknown(const onnx::NodeProto& node) const {
+    return std::any_of(node.input().begin(), node.input().end(), [this](const std::string& name) {
+      auto it = scopes_[0].find(name);
+      return it != scopes_[0].end() && it->second == kUnknown;
+    });
+  }
+
   static DType Compute(DType t) { return t == DType::kF16 || t == DType::kBF16 ? DType::kF32 : t; }
 
   ValueId AddValue(ValueKind kind, TensorType type, const std::string& name) {
@@ -171,8 +220,8 @@ class Importer {
       }
       if (!IsCountable(type.shape))
         return Invalid(file_.path(), ": input ", input.name(), " would have more than 2^48 elements");
-      values_[input.name()] = AddValue(ValueKind::kInput, type, input.name());
-      graph_.inputs.push_back(values_[input.name()]);
+      scopes_[0][input.name()] = AddValue(ValueKind::kInput, type, input.name());
+      graph_.inputs.push_back(scopes_[0][input.name()]);
     }
     auto join = [](const auto& list) {
       std::string text;
@@ -202,7 +251,7 @@ class Importer {
       graph_.notes.push_back("input: " + name + " is one number for all examples; fix it with --bind " + name + "=N");
       return false;
     }
-    values_[name] = lowering_.Constant(HostTensor::Of<int64_t>(dtype, {}, {it->second}), name);
+    scopes_[0][name] = lowering_.Constant(HostTensor::Of<int64_t>(dtype, {}, {it->second}), name);
     graph_.notes.push_back("input: " + name + " is fixed at " + std::to_string(it->second));
     return true;
   }
@@ -217,46 +266,99 @@ class Importer {
     return it->second;
   }
 
-  // The value of a name: an input, a result, or a constant of the file.
+  // The value of a name: an input, a result, or a constant of the file. Inner names hide outer ones.
   Result<ValueId> ValueOf(const std::string& name) {
-    auto it = values_.find(name);
-    if (it != values_.end()) return it->second;
+    for (size_t i = scopes_.size(); i-- > 0;) {
+      auto it = scopes_[i].find(name);
+      if (it == scopes_[i].end()) continue;
+      if (it->second == kUnknown) return Invalid("operand ", name, " comes from a node that is not supported");
+      return it->second;
+    }
     if (file_.Find(name) == nullptr) return Invalid("operand ", name, " is not defined before its use");
     ZO2_ASSIGN(HostTensor tensor, file_.Read(name));
     if (Compute(tensor.type.dtype) != tensor.type.dtype) tensor = ToF32(tensor);
-    return values_[name] = lowering_.Constant(tensor, name);
+    return scopes_[0][name] = lowering_.Constant(tensor, name);
   }
 
-  Result<void> LowerNode(int index) {
-    const auto& node = file_.graph().node(index);
+  // Operand `k` of a node; `index` is the node's in the main graph, -1 within a body.
+  Result<NodeOperand> OperandOf(const onnx::NodeProto& node, int index, int k) {
+    auto weight = identity_.operands.find({index, k});
+    if (weight != identity_.operands.end())
+      return NodeOperand{WeightValue(weight->second.weight), true, weight->second.transposed};
+    NodeOperand operand;
+    const std::string& name = node.input(k);
+    if (name.empty()) return operand;
+    if (auto root = roots_.find(name); index < 0 && root != roots_.end()) {
+      const bool hidden = std::any_of(scopes_.begin() + 1, scopes_.end(), [&](auto& s) { return s.count(name) > 0; });
+      if (!hidden) return NodeOperand{WeightValue(root->second.first), true, root->second.second};
+    }
+    ZO2_ASSIGN(operand.id, ValueOf(name));
+    return operand;
+  }
+
+  Result<void> LowerNode(const onnx::NodeProto& node, int index) {
     auto annotate = [&](const Status& s) {
-      return Error(s.code(), file_.path(), ": ", Describe(node, file_.opset()), ": ", s.message());
+      return Error(s.code(), Describe(node, file_.opset()), ": ", s.message());
     };
-    if (node.op_type() == "Constant" && file_.Find(node.output(0)) != nullptr)
+    if (index >= 0 && node.op_type() == "Constant" && file_.Find(node.output(0)) != nullptr)
       return {};  // read where it is used
     lowering_.node = &node;
     lowering_.operands.clear();
     lowering_.results.clear();
+    std::vector<NodeOperand> operands;
     for (int k = 0; k < node.input_size(); ++k) {
-      NodeOperand operand;
-      auto weight = identity_.operands.find({index, k});
-      if (weight != identity_.operands.end()) {
-        operand = {WeightValue(weight->second.weight), true, weight->second.transposed};
-      } else if (!node.input(k).empty()) {
-        auto id = ValueOf(node.input(k));
-        if (!id.ok()) return annotate(id.status());
-        operand.id = *id;
-      }
-      lowering_.operands.push_back(operand);
+      auto operand = OperandOf(node, index, k);
+      if (!operand.ok()) return annotate(operand.status());
+      operands.push_back(*operand);
     }
+    lowering_.operands = std::move(operands);
     if (auto done = FindLowering(node.domain(), node.op_type())(lowering_); !done.ok())
       return annotate(done.status());
-    for (size_t k = 0; k < lowering_.results.size() && static_cast<int>(k) < node.output_size(); ++k) {
-      const ValueId id = lowering_.results[k];
-      values_[node.output(static_cast<int>(k))] = id;
-      if (graph_.value(id).name.empty()) graph_.value(id).name = node.output(static_cast<int>(k));
+    for (int k = 0; k < node.output_size(); ++k) {
+      if (node.output(k).empty()) continue;
+      if (static_cast<size_t>(k) >= lowering_.results.size() || lowering_.results[static_cast<size_t>(k)] < 0)
+        return annotate(Invalid("its output ", k, " (", node.output(k), ") is not supported"));
+      const ValueId id = lowering_.results[static_cast<size_t>(k)];
+      scopes_.back()[node.output(k)] = id;
+      if (graph_.value(id).name.empty()) graph_.value(id).name = node.output(k);
     }
     return {};
+  }
+
+  // One run through a body: its outputs for these inputs. Names of a body are its own.
+  Result<std::vector<ValueId>> LowerBody(const onnx::GraphProto& body, const std::vector<ValueId>& inputs) {
+    constexpr size_t kDeepest = 32;
+    constexpr int64_t kMostNodes = 200000;
+    if (scopes_.size() > kDeepest) return Invalid("bodies are nested more than ", kDeepest, " deep");
+    if ((body_nodes_ += body.node_size() + 1) > kMostNodes)
+      return Invalid("its bodies come to more than ", kMostNodes, " nodes when they are unrolled");
+    if (static_cast<size_t>(body.input_size()) != inputs.size())
+      return Invalid("its body takes ", body.input_size(), " operands, not ", inputs.size());
+    const onnx::NodeProto* node = lowering_.node;
+    const std::vector<NodeOperand> operands = lowering_.operands;
+    scopes_.emplace_back();
+    auto outputs = [&]() -> Result<std::vector<ValueId>> {
+      for (int i = 0; i < body.input_size(); ++i) scopes_.back()[body.input(i).name()] = inputs[static_cast<size_t>(i)];
+      for (const auto& initializer : body.initializer()) {
+        if (initializer.data_location() == onnx::TensorProto::EXTERNAL)
+          return Invalid("initializer ", initializer.name(), " of a body is in another file, which is not supported");
+        ZO2_ASSIGN(HostTensor tensor, ReadProto(initializer));
+        if (Compute(tensor.type.dtype) != tensor.type.dtype) tensor = ToF32(tensor);
+        scopes_.back()[initializer.name()] = lowering_.Constant(tensor, initializer.name());
+      }
+      for (const auto& inner : body.node()) ZO2_TRY(LowerNode(inner, -1));
+      std::vector<ValueId> values;
+      for (const auto& output : body.output()) {
+        ZO2_ASSIGN(ValueId id, ValueOf(output.name()));
+        values.push_back(id);
+      }
+      return values;
+    }();
+    scopes_.pop_back();
+    lowering_.node = node;
+    lowering_.operands = operands;
+    lowering_.results.clear();
+    return outputs;
   }
 
   Result<void> AddOutputs() {
@@ -267,6 +369,8 @@ class Importer {
         graph_.notes.push_back("output: " + output.name() + " does not depend on the inputs; it is left out");
         continue;
       }
+      if (graph_.value(*id).type.elements() == 0)
+        return Invalid(file_.path(), ": output ", output.name(), " has no elements");
       if (std::find(graph_.outputs.begin(), graph_.outputs.end(), *id) != graph_.outputs.end()) continue;
       graph_.value(*id).name = output.name();
       graph_.outputs.push_back(*id);
@@ -334,7 +438,11 @@ class Importer {
   Graph graph_;
   Lowering lowering_;
   Identity identity_;
-  std::map<std::string, ValueId> values_;
+  std::vector<std::map<std::string, ValueId>> scopes_ = {{}};  // values by name: the main graph's, then of open bodies
+  std::map<std::string, std::pair<WeightId, bool>> roots_;     // initializers that are weights; true: transposed
+  std::vector<std::string> problems_;                          // nodes that could not be lowered
+  size_t missing_ = 0;                                         // of them: whose op there is no lowering for
+  int64_t body_nodes_ = 0;                                     // of bodies, counted each time
   std::map<WeightId, ValueId> weight_values_;
 };
 

@@ -126,7 +126,8 @@ bool Lowering::Affordable(Op op, const std::vector<const TensorType*>& inputs, c
   constexpr double kResults = 16;  // times max_fold_bytes: all results together, and all operations
   const double most = kResults * static_cast<double>(max_fold_bytes_);
   double work = Row(op).flops(inputs, attrs) + static_cast<double>(out.elements());
-  for (const TensorType* input : inputs) work += input == nullptr ? 0 : static_cast<double>(input->elements());
+  for (const TensorType* input : inputs)
+    work += input == nullptr ? 0 : static_cast<double>(input->elements());
   const auto bytes = static_cast<double>(out.bytes());
   if (out.bytes() > max_fold_bytes_ || folded_bytes_ + bytes > most || fold_work_ + work > most) return false;
   folded_bytes_ += bytes;
@@ -272,9 +273,12 @@ std::optional<std::vector<int64_t>> Lowering::IntList(const char* name) const {
 LowerFunction FindLowering(const std::string& domain, const std::string& op_type) {
   static const internal::LowerTable kTable = [] {
     internal::LowerTable table;
-    internal::AddElementwise(&table);
-    internal::AddShapes(&table);
-    internal::AddModelOps(&table);
+    for (auto* add :
+         {internal::AddActivations, internal::AddAttention, internal::AddControl, internal::AddEinsum,
+          internal::AddElementwise, internal::AddIndexing, internal::AddLosses, internal::AddNorms,
+          internal::AddProducts, internal::AddQuantization, internal::AddRecurrent, internal::AddReductions,
+          internal::AddResize, internal::AddScatters, internal::AddShapes, internal::AddWindows})
+      add(&table);
     return table;
   }();
   if (!domain.empty() && domain != "ai.onnx") return nullptr;

@@ -8,6 +8,7 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -60,6 +61,8 @@ class Lowering {
   int64_t opset = 0;
   std::vector<NodeOperand> operands;
   std::vector<ValueId> results;  // filled by the lowering function, one per output of the node
+  // One run through a body (of If, Loop, Scan) with these values as its inputs; sets node and operands back.
+  std::function<Result<std::vector<ValueId>>(const onnx::GraphProto& body, const std::vector<ValueId>& inputs)> body;
 
   bool Has(size_t i) const { return i < operands.size() && operands[i].id >= 0; }
   Result<ValueId> In(size_t i);
@@ -95,9 +98,22 @@ LowerFunction FindLowering(const std::string& domain, const std::string& op_type
 
 namespace internal {
 using LowerTable = std::map<std::string, LowerFunction>;
+void AddActivations(LowerTable* table);
+void AddAttention(LowerTable* table);
+void AddControl(LowerTable* table);
+void AddEinsum(LowerTable* table);
 void AddElementwise(LowerTable* table);
+void AddIndexing(LowerTable* table);
+void AddLosses(LowerTable* table);
+void AddNorms(LowerTable* table);
+void AddProducts(LowerTable* table);
+void AddQuantization(LowerTable* table);
+void AddRecurrent(LowerTable* table);
+void AddReductions(LowerTable* table);
+void AddResize(LowerTable* table);
+void AddScatters(LowerTable* table);
 void AddShapes(LowerTable* table);
-void AddModelOps(LowerTable* table);
+void AddWindows(LowerTable* table);
 }  // namespace internal
 
 }  // namespace zo2

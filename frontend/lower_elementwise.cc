@@ -1,8 +1,9 @@
-// Elementwise ops, reductions, softmax and the activations that are small compositions.
+// Elementwise ops, and tables that are computed here.
 #include <cmath>
 #include <limits>
 
-#include "frontend/lower.h"
+#include "frontend/lower_build.h"
+#include "frontend/onnx_file.h"
 
 namespace zo2::internal {
 namespace {
@@ -66,152 +67,45 @@ Result<void> Clip(Lowering& l) {
   return {};
 }
 
-template <Op op>
-Result<void> SoftmaxOp(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  int64_t axis = l.Int("axis", -1);
-  if (axis < 0) axis += static_cast<int64_t>(l.shape(x).size());
-  ZO2_ASSIGN(ValueId y, l.Emit(op, {x}, {{"axis", axis}}));
-  l.results = {y};
-  return {};
+// All bits turned round: -1 - x, 255 - x where there is no sign.
+Result<void> BitwiseNot(Lowering& l) {
+  Build b(l);
+  const ValueId x = b.In(0);
+  return b.Done({b.Sub(b.Number(b.dtype(x), b.dtype(x) == DType::kU8 ? 255 : -1), x)});
 }
 
-// Axes are an operand since opset 18 (13 for ReduceSum), an attribute before.
-Result<Attrs> ReduceAttrs(Lowering& l, ValueId x, bool* nothing) {
-  std::vector<int64_t> axes;
-  if (auto list = l.IntList("axes")) axes = *list;
-  if (l.Has(1)) {
-    ZO2_ASSIGN(ValueId id, l.In(1));
-    ZO2_ASSIGN(axes, l.Ints(id, "axes"));
+// x times or divided by 2^bits; a shift by all bits gives 0.
+Result<void> BitShift(Lowering& l) {
+  Build b(l);
+  const ValueId x = b.In(0);
+  if (b.ok() && b.dtype(x) != DType::kU8)
+    return Invalid("a shift of ", Name(b.dtype(x)), " is not supported");
+  const ValueId bits = b.Min(b.Cast(b.In(1), DType::kI64), b.Number(DType::kI64, 8));
+  const ValueId power = b(Op::kPow, {b.Number(DType::kI64, 2), bits}), wide = b.Cast(x, DType::kI64);
+  return b.Done({b.Cast(l.String("direction", "LEFT") == "RIGHT" ? b.Div(wide, power) : b.Mul(wide, power),
+                        DType::kU8)});
+}
+
+// Hann, Hamming and Blackman windows: sums of cosines over a known size.
+template <int kind>
+Result<void> Window(Lowering& l) {
+  Build b(l);
+  const auto size = static_cast<int64_t>(b.Take(l.Number(b.In(0), "size")));
+  const auto dtype = FromOnnxType(static_cast<int>(l.Int("output_datatype", 1)));
+  if (!dtype || !IsFloat(*dtype))
+    return Invalid("a window of ONNX element type ", l.Int("output_datatype", 1), " is not supported");
+  if (b.ok() && (size < 0 || size > l.max_fold_bytes() / 8))
+    return Invalid("a window of ", size, " elements is not supported");
+  constexpr double kTerms[3][3] = {{0.5, -0.5, 0}, {25.0 / 46, -21.0 / 46, 0}, {0.42, -0.5, 0.08}};
+  const double n = static_cast<double>(l.Int("periodic", 1) != 0 ? size : size - 1);
+  std::vector<float> values;
+  for (int64_t i = 0; b.ok() && i < size; ++i) {
+    const double at = n == 0 ? 0 : 2 * M_PI * static_cast<double>(i) / n;
+    values.push_back(static_cast<float>(kTerms[kind][0] + kTerms[kind][1] * std::cos(at) +
+                                        kTerms[kind][2] * std::cos(2 * at)));
   }
-  const auto rank = static_cast<int64_t>(l.shape(x).size());
-  *nothing = axes.empty() && l.Int("noop_with_empty_axes", 0) != 0;
-  if (axes.empty())
-    for (int64_t i = 0; i < rank; ++i) axes.push_back(i);
-  for (int64_t& a : axes) {
-    if (a < 0) a += rank;
-    if (a < 0 || a >= rank) return Invalid("axis ", a, " is out of range for ", rank, " axes");
-  }
-  return Attrs{{"axes", axes}, {"keepdims", l.Int("keepdims", 1)}};
-}
-
-enum class Around { kNone, kSquare, kL2, kAbs, kLogSumExp };
-
-template <Op op, Around around>
-Result<void> ReduceOp(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  bool nothing = false;
-  ZO2_ASSIGN(Attrs attrs, ReduceAttrs(l, x, &nothing));
-  ValueId y = x;
-  if (around == Around::kSquare || around == Around::kL2) {
-    ZO2_ASSIGN(y, l.Emit(Op::kMul, {x, x}));
-  } else if (around == Around::kAbs) {
-    ZO2_ASSIGN(y, l.Emit(Op::kAbs, {x}));
-  } else if (around == Around::kLogSumExp) {
-    ZO2_ASSIGN(y, l.Emit(Op::kExp, {x}));
-  }
-  if (!nothing) {
-    ZO2_ASSIGN(y, l.Emit(op, {y}, attrs));
-  }
-  if (around == Around::kL2) {
-    ZO2_ASSIGN(y, l.Emit(Op::kSqrt, {y}));
-  } else if (around == Around::kLogSumExp) {
-    ZO2_ASSIGN(y, l.Emit(Op::kLog, {y}));
-  }
-  l.results = {y};
-  return {};
-}
-
-Result<void> ArgMaxOp(Lowering& l) {
-  if (l.Int("select_last_index", 0) != 0) return Invalid("select_last_index is not supported");
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  int64_t axis = l.Int("axis", 0);
-  if (axis < 0) axis += static_cast<int64_t>(l.shape(x).size());
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kArgMax, {x}, {{"axis", axis}, {"keepdims", l.Int("keepdims", 1)}}));
-  l.results = {y};
-  return {};
-}
-
-Result<void> CumSumOp(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  ZO2_ASSIGN(ValueId a, l.In(1));
-  ZO2_ASSIGN(std::vector<int64_t> axis, l.Ints(a, "axis"));
-  if (axis.size() != 1) return Invalid("its axis is not one number");
-  if (axis[0] < 0) axis[0] += static_cast<int64_t>(l.shape(x).size());
-  ZO2_ASSIGN(
-      ValueId y,
-      l.Emit(Op::kCumSum, {x},
-             {{"axis", axis[0]}, {"exclusive", l.Int("exclusive", 0)}, {"reverse", l.Int("reverse", 0)}}));
-  l.results = {y};
-  return {};
-}
-
-// x > 0 ? x : other(x)
-Result<void> Select(Lowering& l, ValueId x, ValueId other) {
-  ZO2_ASSIGN(ValueId positive, l.Emit(Op::kGreater, {x, l.Scalar(l.type(x).dtype, 0)}));
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kWhere, {positive, x, other}));
-  l.results = {y};
-  return {};
-}
-
-Result<void> LeakyRelu(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  ZO2_ASSIGN(ValueId other, l.Emit(Op::kMul, {x, l.Scalar(l.type(x).dtype, l.Float("alpha", 0.01))}));
-  return Select(l, x, other);
-}
-
-Result<void> Elu(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  const DType t = l.type(x).dtype;
-  ZO2_ASSIGN(ValueId e, l.Emit(Op::kExp, {x}));
-  ZO2_ASSIGN(ValueId m, l.Emit(Op::kSub, {e, l.Scalar(t, 1)}));
-  ZO2_ASSIGN(ValueId other, l.Emit(Op::kMul, {m, l.Scalar(t, l.Float("alpha", 1))}));
-  return Select(l, x, other);
-}
-
-// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which does not overflow
-Result<void> Softplus(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  ZO2_ASSIGN(ValueId a, l.Emit(Op::kAbs, {x}));
-  ZO2_ASSIGN(ValueId n, l.Emit(Op::kNeg, {a}));
-  ZO2_ASSIGN(ValueId e, l.Emit(Op::kExp, {n}));
-  ZO2_ASSIGN(ValueId s, l.Emit(Op::kAdd, {e, l.Scalar(l.type(x).dtype, 1)}));
-  ZO2_ASSIGN(ValueId g, l.Emit(Op::kLog, {s}));
-  ZO2_ASSIGN(ValueId r, l.Emit(Op::kRelu, {x}));
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kAdd, {r, g}));
-  l.results = {y};
-  return {};
-}
-
-// min(max(alpha x + beta, 0), 1), times x for HardSwish
-template <bool swish>
-Result<void> HardSigmoid(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  const DType t = l.type(x).dtype;
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kMul, {x, l.Scalar(t, swish ? 1.0 / 6 : l.Float("alpha", 0.2))}));
-  ZO2_ASSIGN(y, l.Emit(Op::kAdd, {y, l.Scalar(t, swish ? 0.5 : l.Float("beta", 0.5))}));
-  ZO2_ASSIGN(y, l.Emit(Op::kMax, {y, l.Scalar(t, 0)}));
-  ZO2_ASSIGN(y, l.Emit(Op::kMin, {y, l.Scalar(t, 1)}));
-  if (swish) {
-    ZO2_ASSIGN(y, l.Emit(Op::kMul, {y, x}));
-  }
-  l.results = {y};
-  return {};
-}
-
-Result<void> Swish(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  const double alpha = l.Float("alpha", 1);
-  ValueId y = -1;
-  if (alpha == 1) {
-    ZO2_ASSIGN(y, l.Emit(Op::kSilu, {x}));
-  } else {
-    ZO2_ASSIGN(ValueId scaled, l.Emit(Op::kMul, {x, l.Scalar(l.type(x).dtype, alpha)}));
-    ZO2_ASSIGN(ValueId s, l.Emit(Op::kSigmoid, {scaled}));
-    ZO2_ASSIGN(y, l.Emit(Op::kMul, {x, s}));
-  }
-  l.results = {y};
-  return {};
+  return b.Done(
+      {b.Cast(b.Constant(HostTensor::Of<float>(DType::kF32, {size}, values)), ComputeType(*dtype))});
 }
 
 }  // namespace
@@ -256,25 +150,11 @@ void AddElementwise(LowerTable* table) {
   t["IsNaN"] = Unary<Op::kIsNan>;
   t["Where"] = WhereOp;
   t["Clip"] = Clip;
-  t["Softmax"] = SoftmaxOp<Op::kSoftmax>;
-  t["LogSoftmax"] = SoftmaxOp<Op::kLogSoftmax>;
-  t["ReduceSum"] = ReduceOp<Op::kReduceSum, Around::kNone>;
-  t["ReduceMean"] = ReduceOp<Op::kReduceMean, Around::kNone>;
-  t["ReduceMax"] = ReduceOp<Op::kReduceMax, Around::kNone>;
-  t["ReduceMin"] = ReduceOp<Op::kReduceMin, Around::kNone>;
-  t["ReduceProd"] = ReduceOp<Op::kReduceProd, Around::kNone>;
-  t["ReduceSumSquare"] = ReduceOp<Op::kReduceSum, Around::kSquare>;
-  t["ReduceL1"] = ReduceOp<Op::kReduceSum, Around::kAbs>;
-  t["ReduceL2"] = ReduceOp<Op::kReduceSum, Around::kL2>;
-  t["ReduceLogSumExp"] = ReduceOp<Op::kReduceSum, Around::kLogSumExp>;
-  t["ArgMax"] = ArgMaxOp;
-  t["CumSum"] = CumSumOp;
-  t["LeakyRelu"] = LeakyRelu;
-  t["Elu"] = Elu;
-  t["Softplus"] = Softplus;
-  t["HardSigmoid"] = HardSigmoid<false>;
-  t["HardSwish"] = HardSigmoid<true>;
-  t["Swish"] = Swish;
+  t["BitShift"] = BitShift;
+  t["BitwiseNot"] = BitwiseNot;
+  t["HannWindow"] = Window<0>;
+  t["HammingWindow"] = Window<1>;
+  t["BlackmanWindow"] = Window<2>;
 }
 
 }  // namespace zo2::internal

@@ -4,13 +4,11 @@
 #include <cmath>
 #include <type_traits>
 
-#include "frontend/lower.h"
+#include "frontend/lower_build.h"
 #include "frontend/onnx_file.h"
 
 namespace zo2::internal {
 namespace {
-
-using List = std::vector<int64_t>;
 
 int64_t Rank(Lowering& l, ValueId x) { return static_cast<int64_t>(l.shape(x).size()); }
 
@@ -18,9 +16,6 @@ Result<int64_t> Normalize(int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank) return Invalid("axis ", axis, " is out of range for ", rank, " axes");
   return axis < 0 ? axis + rank : axis;
 }
-
-// Narrow floats are computed as f32.
-DType ComputeType(DType t) { return t == DType::kF16 || t == DType::kBF16 ? DType::kF32 : t; }
 
 Result<void> ConstantNode(Lowering& l) {
   HostTensor tensor;
@@ -140,16 +135,17 @@ Result<void> Same(Lowering& l) {
   return {};
 }
 
+// The identity where nothing is dropped; the mask then keeps everything.
 Result<void> Dropout(Lowering& l) {
-  if (l.Has(2)) {
-    ZO2_ASSIGN(ValueId id, l.In(2));
-    ZO2_ASSIGN(double training, l.Number(id, "training_mode"));
-    if (training != 0)
-      return Invalid("dropout in training mode is random; export the model in evaluation mode");
-  }
-  if (l.node->output_size() > 1 && !l.node->output(1).empty())
-    return Invalid("the mask of a dropout is not supported");
-  return Same(l);
+  Build b(l);
+  const ValueId x = b.In(0);
+  const double ratio = l.Has(1) ? b.Take(l.Number(b.In(1), "ratio")) : 0.5;
+  const double training = l.Has(2) ? b.Take(l.Number(b.In(2), "training_mode")) : 0;
+  if (b.ok() && training != 0 && ratio != 0)
+    return Invalid("dropout in training mode is random; export the model in evaluation mode");
+  std::vector<ValueId> results = {x};
+  if (b.Wants(1)) results.push_back(b.Expand(b.Cast(b.Number(DType::kI64, 1), DType::kBool), b.shape(x)));
+  return b.Done(std::move(results));
 }
 
 Result<void> CastTo(Lowering& l, DType to) {
@@ -356,86 +352,12 @@ Result<void> SliceOp(Lowering& l) {
   return {};
 }
 
-// Ids that are known already (positions of the bound sequence) must be within the axis.
-Result<void> CheckIds(const Lowering& l, ValueId ids, int64_t axis_size) {
-  if (!l.IsConstant(ids)) return {};
-  ZO2_ASSIGN(List known, l.Ints(ids, "ids"));
-  for (int64_t id : known)
-    if (id < -axis_size || id >= axis_size)
-      return Invalid("it takes index ", id, " of an axis of ", axis_size,
-                     "; are the dimensions bound to more than the model has positions for?");
-  return {};
-}
-
-template <Op op>
-Result<void> GatherOp(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  ZO2_ASSIGN(ValueId ids, l.In(1));
-  ZO2_ASSIGN(ids, l.Cast(ids, DType::kI64));
-  Attrs attrs;
-  if (op == Op::kGatherNd) {
-    attrs["batch_dims"] = l.Int("batch_dims", 0);
-  } else {
-    ZO2_ASSIGN(int64_t axis, Normalize(l.Int("axis", 0), Rank(l, x)));
-    attrs["axis"] = axis;
-    ZO2_TRY(CheckIds(l, ids, l.shape(x)[static_cast<size_t>(axis)]));
-  }
-  ZO2_ASSIGN(ValueId y, l.Emit(op, {x, ids}, attrs));
-  l.results = {y};
-  return {};
-}
-
-Result<void> Pad(Lowering& l) {
-  if (l.String("mode", "constant") != "constant")
-    return Invalid("pad mode ", l.String("mode", ""), " is not supported");
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  ZO2_ASSIGN(ValueId p, l.In(1));
-  ZO2_ASSIGN(List given, l.Ints(p, "pads"));
-  double value = 0;
-  if (l.Has(2)) {
-    ZO2_ASSIGN(ValueId v, l.In(2));
-    ZO2_ASSIGN(value, l.Number(v, "value"));
-  }
-  const auto rank = static_cast<size_t>(Rank(l, x));
-  List axes;
-  if (l.Has(3)) {
-    ZO2_ASSIGN(ValueId a, l.In(3));
-    ZO2_ASSIGN(axes, l.Ints(a, "axes"));
-  } else {
-    for (size_t i = 0; i < rank; ++i) axes.push_back(static_cast<int64_t>(i));
-  }
-  if (given.size() != 2 * axes.size())
-    return Invalid("it has ", given.size(), " pads for ", axes.size(), " axes");
-  List pads(2 * rank, 0);
-  for (size_t i = 0; i < axes.size(); ++i) {
-    ZO2_ASSIGN(int64_t axis, Normalize(axes[i], static_cast<int64_t>(rank)));
-    pads[static_cast<size_t>(axis)] = given[i];
-    pads[static_cast<size_t>(axis) + rank] = given[axes.size() + i];
-  }
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kPad, {x}, {{"pads", pads}, {"value", value}}));
-  l.results = {y};
-  return {};
-}
-
+// `repeats` per axis.
 Result<void> Tile(Lowering& l) {
   ZO2_ASSIGN(ValueId x, l.In(0));
   ZO2_ASSIGN(ValueId r, l.In(1));
   ZO2_ASSIGN(List repeats, l.Ints(r, "repeats"));
   ZO2_ASSIGN(ValueId y, l.Emit(Op::kTile, {x}, {{"repeats", repeats}}));
-  l.results = {y};
-  return {};
-}
-
-Result<void> Trilu(Lowering& l) {
-  ZO2_ASSIGN(ValueId x, l.In(0));
-  int64_t k = 0;
-  if (l.Has(1)) {
-    ZO2_ASSIGN(ValueId id, l.In(1));
-    ZO2_ASSIGN(List number, l.Ints(id, "k"));
-    if (number.size() != 1) return Invalid("its k is not one number");
-    k = number[0];
-  }
-  ZO2_ASSIGN(ValueId y, l.Emit(Op::kTrilu, {x}, {{"upper", l.Int("upper", 1)}, {"k", k}}));
   l.results = {y};
   return {};
 }
@@ -462,12 +384,7 @@ void AddShapes(LowerTable* table) {
   t["Concat"] = Concat;
   t["Split"] = Split;
   t["Slice"] = SliceOp;
-  t["Gather"] = GatherOp<Op::kGather>;
-  t["GatherND"] = GatherOp<Op::kGatherNd>;
-  t["GatherElements"] = GatherOp<Op::kGatherElements>;
-  t["Pad"] = Pad;
   t["Tile"] = Tile;
-  t["Trilu"] = Trilu;
 }
 
 }  // namespace zo2::internal

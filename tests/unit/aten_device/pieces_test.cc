@@ -68,7 +68,8 @@ TEST(Pieces, LogitsOfALoss) {
   Random random(3);
   constexpr int64_t kClasses = 60000, kTokens = 40;
   ASSERT_LT(device::RowsAtOnce(2 * kTokens, kClasses * 8, device::kLogitsPiece), 2 * kTokens);
-  const Array logits = random.Normal({2, kTokens, kClasses}, 3), labels = random.Integers({2, kTokens}, 0, kClasses - 1);
+  const Array logits = random.Normal({2, kTokens, kClasses}, 3),
+              labels = random.Integers({2, kTokens}, 0, kClasses - 1);
   const Array sum = Make(DType::kF64, {2}, [&](int64_t b) {
     double s = 0;
     for (int64_t t = b * kTokens; t < (b + 1) * kTokens; ++t)

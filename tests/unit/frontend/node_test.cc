@@ -108,13 +108,15 @@ TEST(NodeTests, WhatImportsIsRight) {
       return std::any_of(graph.input().begin(), graph.input().end(), is_narrow) ||
              std::any_of(graph.output().begin(), graph.output().end(), is_narrow);
     }();
+    const bool four_digits = name == "test_averagepool_2d_ceil_last_window_starts_on_pad";  // written out by hand
+    const double limit = narrow ? 2e-2 : four_digits ? 1e-4 : 1e-5;
     for (size_t i = 0; i < got->size(); ++i)
-      EXPECT_LT(ErrorOf((*got)[i], want[graph->value(graph->outputs[i]).name]), narrow ? 2e-2 : 1e-5) << name;
+      EXPECT_LT(ErrorOf((*got)[i], want[graph->value(graph->outputs[i]).name]), limit) << name;
     ++passed;
   }
   std::cout << passed << " node tests computed, " << unsupported << " refused at import, " << others
             << " set aside\n";
-  EXPECT_GT(passed, 300);
+  EXPECT_GT(passed, 800);
 }
 
 }  // namespace
