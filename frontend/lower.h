@@ -46,10 +46,14 @@ class Lowering {
   Result<ValueId> Plain(const NodeOperand& operand);
 
   // ---- asking ----
-  const TensorType& type(ValueId id) const { return graph_.value(id).type; }
-  const Shape& shape(ValueId id) const { return graph_.value(id).type.shape; }
-  bool IsConstant(ValueId id) const { return graph_.value(id).kind == ValueKind::kConstant; }
-  bool IsWeight(ValueId id) const { return graph_.value(id).kind == ValueKind::kWeight; }
+  // -1 stands for what an error kept from being made (lower_build.h): an f32 number that is not known.
+  const TensorType& type(ValueId id) const {
+    static const TensorType none;
+    return id < 0 ? none : graph_.value(id).type;
+  }
+  const Shape& shape(ValueId id) const { return type(id).shape; }
+  bool IsConstant(ValueId id) const { return id >= 0 && graph_.value(id).kind == ValueKind::kConstant; }
+  bool IsWeight(ValueId id) const { return id >= 0 && graph_.value(id).kind == ValueKind::kWeight; }
   HostTensor Tensor(ValueId id) const { return {type(id), graph_.value(id).data}; }
   // Elements of an integer constant; an error that names the node where the value is only known at run time.
   Result<std::vector<int64_t>> Ints(ValueId id, const char* what) const;

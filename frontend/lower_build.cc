@@ -1,5 +1,6 @@
 #include "frontend/lower_build.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace zo2::internal {
@@ -45,10 +46,17 @@ ValueId Build::Number(DType dtype, double value) {
   return Cast(l_.Scalar(DType::kI64, value), dtype);
 }
 
+bool Build::MayMake(std::initializer_list<int64_t> factors) {
+  constexpr double kBytes = 8;  // of an element, at most
+  double elements = 1;
+  for (const int64_t f : factors) elements *= static_cast<double>(std::max<int64_t>(0, f));
+  if (elements * kBytes > static_cast<double>(l_.max_fold_bytes()))
+    Fail("it needs a constant of ", elements, " elements, which is not supported");
+  return ok();
+}
+
 ValueId Build::Iota(int64_t n) {
-  if (!ok()) return -1;
-  if (n > l_.max_fold_bytes() / 8) Fail("a range of ", n, " elements is not supported");
-  if (!ok()) return -1;
+  if (!MayMake({n})) return -1;
   List values(static_cast<size_t>(n));
   std::iota(values.begin(), values.end(), 0);
   return l_.Int64s(values);

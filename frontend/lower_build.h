@@ -3,6 +3,7 @@
 #ifndef ZO2_FRONTEND_LOWER_BUILD_H_
 #define ZO2_FRONTEND_LOWER_BUILD_H_
 
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,6 +56,9 @@ class Build {
   // One number of a dtype.
   ValueId Number(DType dtype, double value);
   ValueId Constant(const HostTensor& tensor) { return ok() ? l_.Constant(tensor) : -1; }
+  // Whether a constant of so many elements, a product, may be made while a node is lowered; fails where it may not. Shapes
+  // are a few bytes of a file, so what is made from them alone has a limit: ImportOptions::max_fold_bytes.
+  bool MayMake(std::initializer_list<int64_t> factors);
   // 0, 1, ..., n - 1 as i64.
   ValueId Iota(int64_t n);
 

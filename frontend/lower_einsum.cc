@@ -68,7 +68,7 @@ void TakeDiagonals(Build& b, Term* t) {
     shape.erase(shape.begin());
     shape[0] = n * n;
     List diagonal;
-    for (int64_t k = 0; k < n; ++k) diagonal.push_back(k * (n + 1));
+    for (int64_t k = 0; b.MayMake({n}) && k < n; ++k) diagonal.push_back(k * (n + 1));
     t->value = b.Gather(b.Reshape(x, shape), diagonal, {n}, 0);
     std::string labels(1, t->labels[i]);
     for (size_t k = 0; k < t->labels.size(); ++k)

@@ -32,7 +32,7 @@ Result<void> Gather(Lowering& l) {
 // The ids of an axis of n elements with `before` and `after` more around it, by pad mode.
 List PaddedIds(Build& b, const std::string& mode, int64_t n, int64_t before, int64_t after) {
   List ids;
-  for (int64_t i = -before; b.ok() && i < n + after; ++i) {
+  for (int64_t i = -before; b.MayMake({n + before + after}) && i < n + after; ++i) {
     int64_t id = i;
     if (mode == "edge") {
       id = std::clamp<int64_t>(i, 0, n - 1);

@@ -33,6 +33,7 @@ ValueId AsVector(Build& b, ValueId v, const Shape& normalised) {
 }
 
 ValueId Ones(Build& b, int64_t n) {
+  if (!b.MayMake({n})) return -1;
   return b.Constant(HostTensor::Of<float>(DType::kF32, {n}, std::vector<float>(static_cast<size_t>(n), 1)));
 }
 

@@ -74,14 +74,12 @@ void Weights(const Axis& axis, const Mode& mode, int64_t i, float* row) {
 ValueId ResizeAxis(Build& b, ValueId x, int64_t at, const Axis& axis, const Mode& mode) {
   if (mode.interpolation == "nearest") {
     List ids;
-    for (int64_t i = 0; i < axis.outputs; ++i)
+    for (int64_t i = 0; b.MayMake({axis.outputs}) && i < axis.outputs; ++i)
       ids.push_back(std::clamp<int64_t>(Nearest(mode.nearest, axis.At(mode, i)), 0, axis.n - 1));
     return b.Gather(x, ids, {axis.outputs}, at);
   }
-  if (axis.n * axis.outputs > int64_t{1} << 26)
-    b.Fail("resizing ", axis.n, " elements to ", axis.outputs, " is not supported");
   Shape shape = b.shape(x);
-  if (!b.ok()) return -1;
+  if (!b.MayMake({axis.n, axis.outputs})) return -1;
   std::vector<float> matrix(static_cast<size_t>(axis.n * axis.outputs), 0);
   for (int64_t i = 0; i < axis.outputs; ++i) Weights(axis, mode, i, matrix.data() + i * axis.n);
   int64_t outer = 1, inner = 1;
@@ -174,7 +172,7 @@ Result<void> ResizeFrom(Lowering& l, size_t scales_at, Mode mode) {
     x = ResizeAxis(b, x, axes[i], a, mode);
     if (!crop) continue;
     std::vector<uint8_t> within;
-    for (int64_t o = 0; o < a.outputs; ++o) {
+    for (int64_t o = 0; b.MayMake({a.outputs}) && o < a.outputs; ++o) {
       const double at = a.At(mode, o);
       within.push_back(at >= 0 && at <= static_cast<double>(a.n - 1));
     }

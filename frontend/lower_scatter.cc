@@ -2,6 +2,7 @@
 // a product of sizes, which is small where exports use them (experts of a token, tokens of a mask); larger
 // ones are refused unless the indices are known, which makes a gather of them.
 #include <limits>
+#include <numeric>
 
 #include "frontend/lower_build.h"
 
@@ -85,8 +86,9 @@ Result<void> ScatterElements(Lowering& l) {
 // Rows of the result are of the data or, where the last of the known indices says so, of the updates.
 ValueId ByKnown(Build& b, ValueId rows, ValueId updates, const List& linear) {
   const int64_t n = b.dim(rows, 0);
-  List from;
-  for (int64_t i = 0; i < n; ++i) from.push_back(i);
+  if (!b.MayMake({n})) return -1;
+  List from(static_cast<size_t>(n));
+  std::iota(from.begin(), from.end(), 0);
   for (size_t j = 0; j < linear.size(); ++j) {
     if (linear[j] < 0 || linear[j] >= n) {
       b.Fail("one of its indices is outside of its operand");

@@ -69,9 +69,9 @@ ValueId Windows(Build& b, ValueId x, const std::vector<Axis>& axes, double value
   ValueId y = b.Pad(x, pads, value);
   for (size_t i = 0; i < axes.size() && b.ok(); ++i) {
     const Axis& a = axes[i];
-    if (a.outputs * a.kernel > int64_t{1} << 28) b.Fail("its windows have too many elements");
+    if (!b.MayMake({a.outputs, a.kernel})) return -1;
     List ids;
-    for (int64_t o = 0; b.ok() && o < a.outputs; ++o)
+    for (int64_t o = 0; o < a.outputs; ++o)
       for (int64_t k = 0; k < a.kernel; ++k) ids.push_back(o * a.stride + k * a.dilation);
     y = b.Gather(y, ids, {a.outputs, a.kernel}, static_cast<int64_t>(2 * i + 2));
   }
@@ -109,7 +109,7 @@ Result<void> AveragePool(Lowering& l) {
   for (size_t i = 0; b.ok() && i < axes.size(); ++i) {
     const Axis& a = axes[i];
     std::vector<float> counts;
-    for (int64_t o = 0; o < a.outputs; ++o) {
+    for (int64_t o = 0; b.MayMake({a.outputs, a.kernel}) && o < a.outputs; ++o) {
       int64_t n = 0;
       for (int64_t k = 0; k < a.kernel; ++k) {
         const int64_t at = o * a.stride + k * a.dilation - a.before;
