@@ -63,6 +63,7 @@ class Counter {
       int64_t count = 1;
       if (it != functions_.end()) {
         ZO2_ASSIGN(count, Of(&it->second, depth + 1));
+        count = std::max<int64_t>(1, count);  // a call of an empty function is work for the inliner, too
       }
       total = std::min(kMost, total + count);
       for (const auto& attribute : node.attribute()) {  // bodies of If and Loop; protobuf bounds their depth

@@ -1,7 +1,7 @@
 """Loss curves of whole runs in fp32, bf16 and fp16 storage, beside plain PyTorch MeZO in fp32, on one plot.
 
     loss_curves.py [--model minilm|opt-125m] [--steps 2000] [--seeds 3] [--runs fp32,bf16,fp16,pytorch] [--work DIR]
-                   [--svg FILE]
+                   [--threads 2] [--machine NAME|FILE] [--svg FILE]
 
 minilm: the demo's model and data (needs `make demo`'s demo-out/), 32 x 24 tokens, lr 2.5e-5 falling linearly.
 opt-125m: an OPT-125M-shaped decoder from its random state on the demo's texts end to end, 4 x 64 tokens, lr 1e-5.
@@ -47,7 +47,8 @@ def prepare(name, work):
 def ours(o, files, bind, storage, seed, out):
     plan = os.path.join(o.work, storage + '.plan')
     subprocess.run([os.path.join(BUILD, 'zo2-plan'), 'compile', files[0], *bind, '--loss', 'auto' if o.model != 'minilm' else 'classify',
-                    '--storage', storage, '--budget', '8GiB', '--quiet', '-o', plan], check=True)
+                    *(['--machine', o.machine] if o.machine else []), '--storage', storage,
+                    '--budget', '8GiB', '--quiet', '-o', plan], check=True)
     subprocess.run([os.path.join(BUILD, 'zo2-run'), 'train', plan, '--data', files[1], '--steps', str(o.steps), '--lr', str(LR[o.model]),
                     '--lr-schedule', 'linear', '--eps', '1e-3', '--seed', str(seed), '--eval-data', files[2], '--eval-every',
                     str(max(1, o.steps // 20)), '--metrics', out + '.part', '--quiet'], check=True)
@@ -74,7 +75,7 @@ def torch_model(o, files):
 def pytorch(o, files, seed, out):
     import torch
     from safetensors.torch import load_file
-    torch.set_num_threads(2)
+    torch.set_num_threads(o.threads)
     model, train, heldout = torch_model(o, files), load_file(files[1]), load_file(files[2])
     batch = 32 if o.model == 'minilm' else 4
     weights = list(model.parameters())
@@ -151,6 +152,8 @@ def main():
     a.add_argument('--steps', type=int, default=2000)
     a.add_argument('--seeds', type=int, default=3)
     a.add_argument('--runs', default='fp32,bf16,fp16,pytorch')
+    a.add_argument('--threads', type=int, default=2, help='of PyTorch; ours are those of the machine')
+    a.add_argument('--machine', help='for zo2-plan')
     a.add_argument('--work')
     a.add_argument('--svg')
     o = a.parse_args()
